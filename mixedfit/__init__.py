@@ -1,0 +1,17 @@
+"""Mixed models and empirical Bayes."""
+
+from mixedfit.errors import DataError, FormulaError, MixedfitError, MixedfitWarning, ModelError
+from mixedfit.model import lmer
+from mixedfit.optimize import Control
+from mixedfit.results import MixedResults
+
+__all__ = [
+    "Control",
+    "DataError",
+    "FormulaError",
+    "MixedResults",
+    "MixedfitError",
+    "MixedfitWarning",
+    "ModelError",
+    "lmer",
+]

@@ -1,0 +1,216 @@
+"""The verdict on a fit: what kind of optimum was reached, and how sure that is.
+
+With ``G = T T'`` and ``Gamma`` the derivative of the criterion in G, a minimum over positive
+semidefinite G satisfies ``Gamma T = 0`` (stationarity) and ``Gamma >= 0`` on the null space of G
+(no variance there is better than a little), and the criterion is strictly convex along every
+direction in which G can move within its rank. The search ends at points that satisfy the first two
+(`optimize`); the third is the smallest eigenvalue reported here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from mixedfit.arrays import Array
+from mixedfit.covariance import Structure
+from mixedfit.identify import moving_directions
+from mixedfit.likelihood import Evaluation, Likelihood
+from mixedfit.optimize import Minimum
+
+__all__ = ["Optimum", "SingularDirection", "Status", "certify", "settle"]
+
+Status = Literal["optimal", "boundary", "stalled"]
+
+# Variance ratio times rows a level below which a direction counts as without variance.
+_NO_VARIANCE = 1e-6
+# Smallest eigenvalue relative to the largest at which the Hessian counts as singular.
+_FLAT = 1e-9
+
+
+@dataclass(frozen=True)
+class SingularDirection:
+    """A combination of one term's columns whose effects do not vary.
+
+    Attributes
+    ----------
+    term : int
+    weights : array of shape (k,)
+        Of the working columns, unit length.
+    """
+
+    term: int
+    weights: Array
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """Where the search ended and what is certain about it.
+
+    Attributes
+    ----------
+    fun : float
+        Criterion: -2 log likelihood, or the REML criterion.
+    x : array of shape (r,)
+        Covariance parameters, in the working basis.
+    gradient : array of shape (r,)
+        Of the criterion there, zero in parameters held at a bound.
+    decrement : float
+        Newton decrement: twice the decrease of the criterion a Newton step still promises.
+    smallest_eigenvalue : float
+        Of the Hessian, over the directions in which the covariances can move.
+    nfev : int
+        Evaluations of criterion and gradient.
+    status : {"optimal", "boundary", "stalled"}
+    message : str
+    singular : tuple of SingularDirection
+    """
+
+    fun: float
+    x: Array
+    gradient: Array
+    decrement: float
+    smallest_eigenvalue: float
+    nfev: int
+    status: Status
+    message: str
+    singular: tuple[SingularDirection, ...] = ()
+
+
+def _null_directions(likelihood: Likelihood, x: Array) -> list[Array]:
+    """Orthonormal directions without variance of each term, (k, m)."""
+    out = []
+    for t, (factor, structure) in enumerate(likelihood.structures):
+        columns = likelihood.columns_of(t)
+        rows = likelihood.products.factors[factor].mean_rows[columns]
+        root = np.sqrt(rows)
+        U, values, _ = np.linalg.svd(structure.factor(x[likelihood.slices[t]]) * root[:, None])
+        null = U[:, values**2 < _NO_VARIANCE] * root[:, None]
+        out.append(null / np.linalg.norm(null, axis=0))
+    return out
+
+
+def settle(minimum: Minimum[Evaluation], null: list[Array]) -> Evaluation:
+    """The optimum with variances that converged to zero set to zero.
+
+    Parameters
+    ----------
+    minimum : Minimum
+    null : list of arrays of shape (k, m)
+        Directions without variance of each term.
+    """
+    likelihood, x, changed = minimum.point.likelihood, minimum.x.copy(), False
+    for (_, structure), rows, directions in zip(
+        likelihood.structures, likelihood.slices, null, strict=True
+    ):
+        projector = _projector(structure, directions)
+        if projector is not None:
+            settled = structure.rebase(x[rows], projector)
+            changed |= bool(np.any(settled != x[rows]))
+            x[rows] = settled
+    if not changed:
+        return minimum.point
+    point = likelihood(x)
+    return point if point.fun <= minimum.point.fun + 1e-7 else minimum.point
+
+
+def _projector(structure: Structure, null: Array) -> Array | None:
+    """The map that removes some directions, where the structure allows it."""
+    if not null.shape[1]:
+        return None
+    Q, _ = np.linalg.qr(null)
+    projector = np.eye(structure.size) - Q @ Q.T
+    if structure.equivariance == "linear":
+        return projector
+    kept = np.round(projector.diagonal())
+    axes = np.allclose(projector, np.diag(kept), atol=1e-8)
+    if not axes or (structure.equivariance == "scalar" and kept.any()):
+        return None
+    return np.diag(kept)
+
+
+def certify(
+    minimum: Minimum[Evaluation], names: list[str], identified: bool
+) -> tuple[Optimum, Evaluation]:
+    """Judge the end of a search.
+
+    Parameters
+    ----------
+    minimum : Minimum
+    names : list of str
+        Labels of the random terms.
+    identified : bool
+        Whether the design determines every parameter (`identify`).
+
+    Returns
+    -------
+    optimum : Optimum
+    evaluation : Evaluation
+        The likelihood there.
+    """
+    likelihood = minimum.point.likelihood
+    point, null = minimum.point, _null_directions(likelihood, minimum.x)
+    if minimum.converged and any(directions.shape[1] for directions in null):
+        point = settle(minimum, null)
+        null = _null_directions(likelihood, point.params)
+    x, gradient = point.params, point.gradient
+    lower, upper = likelihood.bounds
+    held = ((x <= lower) & (gradient > 0.0)) | ((x >= upper) & (gradient < 0.0))
+    gradient = np.where(held, 0.0, gradient)
+    singular = tuple(
+        SingularDirection(t, direction) for t, block in enumerate(null) for direction in block.T
+    )
+    status: Status = "boundary" if singular or held.any() else "optimal"
+    everywhere = identified and status == "optimal"
+    moves = None if everywhere else moving_directions(likelihood, x, held)
+    smallest, largest = _extreme_curvature(point, moves)
+    if not minimum.converged:
+        worst = int(np.argmax(np.abs(gradient)))
+        status, message = (
+            "stalled",
+            (
+                f"stopped after {minimum.nfev} evaluations with the criterion still falling (a "
+                f"Newton step promises {minimum.decrement / 2:.3g}), most steeply in "
+                f"{_owner(likelihood, worst, names)}"
+            ),
+        )
+    elif smallest <= _FLAT * largest and np.isfinite(largest):
+        status, message = (
+            "stalled",
+            ("the criterion is flat in some direction: these data do not determine the variances"),
+        )
+    elif status == "boundary":
+        message = "a variance is zero or a correlation is at its limit; the criterion rises inside"
+    else:
+        message = "gradient zero, Hessian positive definite"
+    if status != "stalled" and not identified:
+        message += "; terms share a variance of which only the sum is determined"
+    optimum = Optimum(
+        point.fun,
+        x,
+        gradient,
+        minimum.decrement,
+        smallest,
+        minimum.nfev,
+        status,
+        message,
+        singular,
+    )
+    return optimum, point
+
+
+def _owner(likelihood: Likelihood, parameter: int, names: list[str]) -> str:
+    return next(
+        n for n, s in zip(names, likelihood.slices, strict=True) if s.start <= parameter < s.stop
+    )
+
+
+def _extreme_curvature(point: Evaluation, moves: Array | None) -> tuple[float, float]:
+    """Smallest and largest eigenvalue of the Hessian along some directions."""
+    H = point.hessian if moves is None else moves.T @ point.hessian @ moves
+    if len(H) == 0:
+        return np.inf, np.inf
+    eigenvalues = np.linalg.eigvalsh(H)
+    return float(eigenvalues[0]), float(eigenvalues[-1])

@@ -1,0 +1,443 @@
+"""A formula and data made into arrays: response, fixed columns, random terms over grouping factors.
+
+`Design` is the first waist of the package: no data frame is needed after it, and it keeps the
+recipes that turn new data into the same columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from mixedfit.arrays import Array, IntArray
+from mixedfit.covariance import AR1, CompoundSymmetry, Diagonal, Structure, Unstructured
+from mixedfit.errors import DataError, ModelError
+from mixedfit.formula import Expression, Formula, RandomEffect, with_contrasts
+from mixedfit.frames import Frame, Labels
+from mixedfit.linalg import independent_columns
+from mixedfit.matrices import Recipe, evaluate, variables
+from mixedfit.rows import RowOptions, use_rows
+
+__all__ = ["Design", "GroupingFactor", "RandomTerm", "Response"]
+
+_CONTRASTS = {
+    "treatment": "contr.treatment",
+    "sum": "contr.sum",
+    "helmert": "contr.helmert",
+    "poly": "contr.poly",
+}
+
+
+@dataclass(frozen=True)
+class GroupingFactor:
+    """A factor whose levels carry random effects.
+
+    Attributes
+    ----------
+    variables : tuple of str
+        The columns whose combinations are the levels.
+    codes : int array of shape (n,)
+        Level of each row.
+    levels : pandas.Index or MultiIndex
+        Labels of the levels, J of them, each in use.
+    """
+
+    variables: tuple[str, ...]
+    codes: IntArray
+    levels: pd.Index
+
+    @property
+    def name(self) -> str:
+        """``"School:Class"`` for combinations."""
+        return ":".join(self.variables)
+
+    @property
+    def n_levels(self) -> int:
+        """Number of levels J."""
+        return len(self.levels)
+
+    @classmethod
+    def learn(cls, names: tuple[str, ...], frame: Frame) -> GroupingFactor:
+        """The levels of one column, or the combinations of several that occur."""
+        columns = [_labels(name, frame).used() for name in names]
+        if len(columns) == 1:
+            return cls(names, columns[0].codes, columns[0].levels.rename(names[0]))
+        key = columns[0].codes.astype(np.int64)
+        for column in columns[1:]:
+            key = key * len(column.levels) + column.codes
+        codes, found = pd.factorize(key, sort=True)
+        parts: list[Any] = []
+        for column in reversed(columns[1:]):
+            found, part = np.divmod(found, len(column.levels))
+            parts.append(part)
+        parts.append(found)
+        labels: list[Any] = [column.levels for column in columns]
+        levels = pd.MultiIndex(levels=labels, codes=parts[::-1], names=list(names))
+        return cls(names, codes, levels)
+
+    def encode(self, frame: Frame) -> IntArray:
+        """Levels of other rows, shape (m,); -1 where the fit did not have the level."""
+        if len(self.variables) == 1:
+            return _labels(self.variables[0], frame).matched(self.levels).codes
+        assert isinstance(self.levels, pd.MultiIndex)
+        columns = [
+            _labels(name, frame).matched(levels).categorical()
+            for name, levels in zip(self.variables, self.levels.levels, strict=True)
+        ]
+        unknown = np.logical_or.reduce([column.codes < 0 for column in columns])
+        codes = self.levels.get_indexer(pd.MultiIndex.from_arrays(columns))
+        return np.where(unknown, -1, codes)
+
+
+def _labels(name: str, frame: Frame) -> Labels:
+    """A grouping column as labels; whole numbers stay whole."""
+    column = frame[name]
+    if isinstance(column, Labels):
+        return column
+    codes, levels = pd.factorize(column, sort=True)
+    if levels.dtype.kind == "f":
+        if not np.isfinite(levels).all():
+            raise DataError(f"grouping column {name!r} holds infinite values")
+        if np.all(levels == np.round(levels)):
+            levels = levels.astype(np.int64)
+    return Labels(codes, pd.Index(levels))
+
+
+@dataclass(frozen=True)
+class RandomTerm:
+    """One random term.
+
+    Attributes
+    ----------
+    effect : RandomEffect
+        The term as the formula has it.
+    factor : int
+        Which grouping factor of the design.
+    recipe : Recipe
+        Of its columns.
+    Z : array of shape (n, k)
+        Its columns; row i acts on the effects of row i's level.
+    structure : Structure
+        Of the k x k covariance of one level's effects.
+    """
+
+    effect: RandomEffect
+    factor: int
+    recipe: Recipe
+    Z: Array
+    structure: Structure
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the columns."""
+        return self.recipe.names
+
+    @property
+    def intercept(self) -> int | None:
+        """Which column is constant."""
+        return _intercept(self.recipe)
+
+
+def _intercept(recipe: Recipe) -> int | None:
+    return next((term.start for term in recipe.terms if term.label == "1"), None)
+
+
+@dataclass(frozen=True)
+class Response:
+    """The left side of the formula: its expression and its values of shape (n,)."""
+
+    expression: Expression
+    y: Array
+
+    @property
+    def name(self) -> str:
+        """As the user wrote it."""
+        return self.expression.user_names([self.expression.text])[0]
+
+
+@dataclass(frozen=True)
+class Design:
+    """A model's arrays, one row an observation used.
+
+    Attributes
+    ----------
+    formula : Formula
+    response : Response
+    recipe : Recipe
+        Of the fixed part, aliased columns included.
+    X : array of shape (n, p)
+        Fixed columns that are linearly independent.
+    kept : int array of shape (p,)
+        Which of the recipe's columns they are.
+    terms : tuple of RandomTerm
+        In lme4's order: by decreasing number of levels.
+    factors : tuple of GroupingFactor
+    weights, offset : array of shape (n,) or None
+    offsets : tuple of Expression or None
+        What ``offset`` is the sum of; None where part of it was given as numbers.
+    positions : int array of shape (n,) or None
+        Places of the rows in the data; None where all are used.
+    n_missing : int
+        Rows left out because a value is missing.
+    index : pandas.Index
+        Of the rows used, in the data's own index where it has one.
+    """
+
+    formula: Formula
+    response: Response
+    recipe: Recipe
+    X: Array
+    kept: IntArray
+    terms: tuple[RandomTerm, ...]
+    factors: tuple[GroupingFactor, ...]
+    weights: Array | None = None
+    offset: Array | None = None
+    offsets: tuple[Expression, ...] | None = ()
+    positions: IntArray | None = None
+    n_missing: int = 0
+    index: pd.Index | None = None
+
+    @property
+    def y(self) -> Array:
+        """The response, shape (n,)."""
+        return self.response.y
+
+    @property
+    def n(self) -> int:
+        """Number of rows."""
+        return len(self.response.y)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the columns of X."""
+        return [self.recipe.names[i] for i in self.kept]
+
+    @property
+    def dropped(self) -> list[str]:
+        """Names of the fixed columns left out because they repeat others."""
+        kept = set(self.kept.tolist())
+        return [name for i, name in enumerate(self.recipe.names) if i not in kept]
+
+    @property
+    def intercept(self) -> int | None:
+        """Which column of X is constant."""
+        place = _intercept(self.recipe)
+        return None if place is None else int(np.searchsorted(self.kept, place))
+
+    @classmethod
+    def build(
+        cls,
+        formula: Formula,
+        data: Any,
+        rows: RowOptions | None = None,
+        contrasts: Mapping[str, str | ArrayLike] | None = None,
+    ) -> Design:
+        """Evaluate a formula on data.
+
+        Parameters
+        ----------
+        formula : Formula
+        data : pandas, polars or pyarrow frame, or dict of columns
+        rows : RowOptions, optional
+        contrasts : dict, optional
+            Coding of factors: "treatment", "sum", "helmert", "poly", or a matrix with one row a
+            level.
+
+        Raises
+        ------
+        DataError, FormulaError, ModelError
+            Naming the column, level or term, and what to do.
+        """
+        rows = rows or RowOptions()
+        names = _variables(formula)
+        used = use_rows(data, names, rows)
+        frame = Frame(
+            used.frame.n,
+            {k: c.used() if isinstance(c, Labels) else c for k, c in used.frame.columns.items()},
+        )
+        codings, matrices = _codings(contrasts or {}, names, frame)
+        fixed, recipe = Recipe.learn(with_contrasts(formula.fixed, codings), frame, matrices)
+        response = Response(formula.response, evaluate(formula.response, frame, "response"))
+        kept = _independent(fixed, recipe, response.name)
+        factors, terms = _random_part(formula.random, frame, codings, matrices)
+        offset = used.offset
+        offsets: tuple[Expression, ...] | None = formula.offsets
+        if offset is not None:
+            given = used.offset_expression
+            offsets = None if given is None else (*formula.offsets, given)
+        for expression in formula.offsets:
+            own = evaluate(expression, frame, "offset")
+            offset = own if offset is None else offset + own
+        X = fixed if len(kept) == fixed.shape[1] else np.ascontiguousarray(fixed[:, kept])
+        index = data.index if isinstance(data, pd.DataFrame) else pd.RangeIndex(used.total)
+        index = index if used.positions is None else index[used.positions]
+        return cls(
+            formula,
+            response,
+            recipe,
+            X,
+            kept,
+            terms,
+            factors,
+            used.weights,
+            offset,
+            offsets,
+            used.positions,
+            used.n_missing,
+            index,
+        )
+
+    def with_response(self, y: Array) -> Design:
+        """The same design for another response of shape (n,)."""
+        return replace(self, response=Response(self.response.expression, y))
+
+    def take(self, rows: NDArray[np.bool_] | slice) -> Design:
+        """Some of the rows, with all levels kept: a chunk."""
+        return replace(
+            self,
+            response=Response(self.response.expression, self.y[rows]),
+            X=self.X[rows],
+            terms=tuple(replace(term, Z=term.Z[rows]) for term in self.terms),
+            factors=tuple(replace(factor, codes=factor.codes[rows]) for factor in self.factors),
+            weights=None if self.weights is None else self.weights[rows],
+            offset=None if self.offset is None else self.offset[rows],
+        )
+
+
+def _variables(formula: Formula) -> list[str]:
+    """Columns the formula reads, in its order."""
+    out: dict[str, None] = {}
+    for expression in (formula.response, formula.fixed, *formula.offsets):
+        out.update(dict.fromkeys(sorted(variables(expression.text))))
+    for effect in formula.random:
+        out.update(dict.fromkeys(sorted(variables(effect.columns.text))))
+        out.update(dict.fromkeys(effect.group))
+    return list(out)
+
+
+def _codings(
+    contrasts: Mapping[str, str | ArrayLike], names: Sequence[str], frame: Frame
+) -> tuple[dict[str, str], dict[str, Array]]:
+    """Formulaic's spelling of the contrasts, and the matrices it then looks up."""
+    codings, matrices = {}, {}
+    for name, contrast in contrasts.items():
+        if name not in names:
+            raise DataError(f"contrasts name {name!r}, which the formula does not use")
+        if isinstance(contrast, str):
+            if contrast not in _CONTRASTS:
+                allowed = ", ".join(repr(c) for c in _CONTRASTS)
+                raise DataError(
+                    f"contrasts of {name!r}: {contrast!r} is none of {allowed}; a matrix works too"
+                )
+            codings[name] = _CONTRASTS[contrast]
+            continue
+        matrix = np.asarray(contrast, dtype=float)
+        J = len(_labels(name, frame).levels)
+        if matrix.ndim != 2 or matrix.shape[0] != J or matrix.shape[1] >= J:
+            raise DataError(
+                f"contrasts of {name!r} must have a row for each of its {J} levels and fewer "
+                f"columns, not shape {matrix.shape}"
+            )
+        matrices[name] = matrix
+        codings[name] = f"contr.custom(`contrasts_of_{name}`)"
+    return codings, matrices
+
+
+def _independent(X: Array, recipe: Recipe, response: str) -> IntArray:
+    """Which fixed columns to keep: the first of each aliased set."""
+    n, p = X.shape
+    if p == 0:
+        return np.arange(0)
+    center = np.zeros(p)
+    intercept = _intercept(recipe)
+    if intercept is not None:
+        center = X.mean(axis=0)
+        center[intercept] = 0.0
+    centred = X - center
+    length = np.sqrt(np.einsum("ij,ij->j", centred, centred))
+    # What is left of a constant column after centring is rounding.
+    offset = np.sqrt(n) * np.abs(center)
+    constant = length <= 1e-13 * offset
+    centred[:, constant] = 0.0
+    kept = independent_columns(centred)
+    if len(kept) >= n:
+        raise ModelError(
+            f"{len(kept)} fixed effects cannot be estimated from {n} rows of {response!r}: no "
+            "variation would be left; use fewer terms"
+        )
+    return kept
+
+
+def _random_part(
+    effects: tuple[RandomEffect, ...],
+    frame: Frame,
+    codings: Mapping[str, str],
+    matrices: Mapping[str, Array],
+) -> tuple[tuple[GroupingFactor, ...], tuple[RandomTerm, ...]]:
+    """Grouping factors and terms, both by decreasing number of levels as lme4 lists them."""
+    groups = {effect.group: None for effect in effects}
+    learned = [GroupingFactor.learn(group, frame) for group in groups]
+    learned.sort(key=lambda factor: -factor.n_levels)
+    place = {factor.variables: i for i, factor in enumerate(learned)}
+    for factor in learned:
+        _check_factor(factor, frame.n)
+    ordered = sorted(effects, key=lambda effect: -learned[place[effect.group]].n_levels)
+    terms = tuple(
+        _random_term(effect, place[effect.group], frame, codings, matrices) for effect in ordered
+    )
+    return tuple(learned), terms
+
+
+def _check_factor(factor: GroupingFactor, n: int) -> None:
+    if factor.n_levels < 2:
+        raise ModelError(
+            f"grouping factor {factor.name!r} has one level, {str(factor.levels[0])!r}: its "
+            "variance cannot be estimated; leave the term out"
+        )
+    if factor.n_levels >= n:
+        raise ModelError(
+            f"grouping factor {factor.name!r} has as many levels as there are rows ({n}): its "
+            "effects cannot be told from the residual; group by a column whose levels repeat"
+        )
+
+
+def _random_term(
+    effect: RandomEffect,
+    factor: int,
+    frame: Frame,
+    codings: Mapping[str, str],
+    matrices: Mapping[str, Array],
+) -> RandomTerm:
+    Z, recipe = Recipe.learn(with_contrasts(effect.columns, codings), frame, matrices)
+    k = Z.shape[1]
+    if k == 0:
+        raise ModelError(f"{effect.label} has no columns: write 1 for an intercept")
+    kept = _independent(Z, recipe, effect.label)
+    if len(kept) < k:
+        aliased = next(name for i, name in enumerate(recipe.names) if i not in kept)
+        raise ModelError(
+            f"{effect.label}: column {aliased!r} is constant or repeats the columns before it, "
+            "so its effects cannot be told from theirs; leave it out"
+        )
+    return RandomTerm(effect, factor, recipe, Z, _structure(effect, k))
+
+
+def _structure(effect: RandomEffect, k: int) -> Structure:
+    homogeneous = effect.homogeneous
+    if effect.structure == "us":
+        return Unstructured(k)
+    if effect.structure == "diag":
+        return Diagonal(k, bool(homogeneous))
+    if k < 2:
+        raise ModelError(
+            f"{effect.label} has one column, and {effect.structure}() models correlations between "
+            "columns: write a factor left of the bar, as in 'ar1(0 + week | subject)'"
+        )
+    if effect.structure == "cs":
+        return CompoundSymmetry(k, bool(homogeneous))
+    return AR1(k, True if homogeneous is None else homogeneous)

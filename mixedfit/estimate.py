@@ -1,0 +1,141 @@
+"""A point of the likelihood in the user's units: coefficients, variances, effects.
+
+The likelihood works on working columns ``X B`` and ``Z B`` and a scaled response (`crossproducts`);
+here its solution is mapped back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from mixedfit.arrays import Array, IntArray
+from mixedfit.covariance import Structure
+from mixedfit.likelihood import Evaluation
+
+__all__ = ["Estimate", "TermEstimate"]
+
+
+@dataclass(frozen=True)
+class TermEstimate:
+    """One random term.
+
+    Attributes
+    ----------
+    factor : int
+    structure : Structure
+    columns : slice
+        The term's columns among those of its factor.
+    total : array of shape (k, k)
+        Working columns are the user's times this.
+    params : array of shape (r,)
+        Of the structure, for the user's columns.
+    """
+
+    factor: int
+    structure: Structure
+    columns: slice
+    total: Array
+    params: Array
+
+    @property
+    def theta(self) -> Array:
+        """Relative Cholesky parameters as lme4 lists them."""
+        return self.structure.theta(self.params)
+
+
+class Estimate:
+    """Everything a fitted model says, computed when asked.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+        The likelihood at the optimum.
+    """
+
+    def __init__(self, evaluation: Evaluation) -> None:
+        self.evaluation = evaluation
+        self.basis = evaluation.likelihood.products.basis
+
+    @cached_property
+    def sigma(self) -> float:
+        """Residual standard deviation, in units of the response."""
+        remainder = self.evaluation.remainder
+        return self.basis.scale * float(np.sqrt(remainder.r2 / self.evaluation.likelihood.df))
+
+    @cached_property
+    def beta(self) -> Array:
+        """Fixed effects, shape (p,)."""
+        working = self.basis.coefficients + self.basis.scale * self.evaluation.remainder.b
+        return self.basis.fixed.total @ working
+
+    @cached_property
+    def unscaled_covariance(self) -> Array:
+        """Covariance of the fixed effects divided by the residual variance, shape (p, p)."""
+        total = self.basis.fixed.total
+        return total @ self.evaluation.remainder.P @ total.T
+
+    @cached_property
+    def terms(self) -> tuple[TermEstimate, ...]:
+        """The random terms, in the order of the parameters."""
+        likelihood = self.evaluation.likelihood
+        out = []
+        for t, (factor, structure) in enumerate(likelihood.structures):
+            total = self.basis.random[t].total
+            params = structure.rebase(self.evaluation.params[likelihood.slices[t]], total)
+            columns = likelihood.columns_of(t)
+            out.append(TermEstimate(factor, structure, columns, total, params))
+        return tuple(out)
+
+    @cached_property
+    def theta(self) -> Array:
+        """Relative Cholesky parameters of all terms, as lme4 lists them."""
+        return np.concatenate([np.zeros(0), *(term.theta for term in self.terms)])
+
+    def _to_user(self, factor: int) -> Array:
+        """Working effects to the user's, block diagonal (k, k)."""
+        k = self.evaluation.likelihood.products.factors[factor].k
+        total = np.zeros((k, k))
+        for term in self.terms:
+            if term.factor == factor:
+                total[term.columns, term.columns] = term.total
+        return total
+
+    @cached_property
+    def covariances(self) -> list[Array]:
+        """Covariance of one level's effects, (k, k) a grouping factor, in squared units."""
+        out = [np.zeros((f.k, f.k)) for f in self.evaluation.likelihood.products.factors]
+        for term in self.terms:
+            T = term.structure.factor(term.params)
+            out[term.factor][term.columns, term.columns] = self.sigma**2 * T @ T.T
+        return out
+
+    @cached_property
+    def effects(self) -> list[Array]:
+        """Predicted random effects (BLUPs), (J, k) a grouping factor."""
+        u, _ = self.evaluation.eliminated.effects(self.evaluation.remainder.v)
+        return [self.basis.scale * (self._to_user(f) @ working).T for f, working in enumerate(u)]
+
+    @cached_property
+    def conditional_covariances(self) -> list[Array]:
+        """Covariance of each level's effects given the data, (J, k, k) a grouping factor.
+
+        Fixed effects and covariance parameters are taken as known, as in lme4's `condVar`.
+        """
+        p1 = len(self.evaluation.remainder.v)
+        blocks = self.evaluation.eliminated.inverse_blocks(np.zeros((p1, p1)))
+        out = []
+        for f, D in enumerate(blocks):
+            total = self._to_user(f)
+            out.append(self.sigma**2 * np.einsum("ac,cdj,bd->jab", total, D, total, optimize=True))
+        return out
+
+    def linear_predictor(self, Z: list[Array], codes: list[IntArray]) -> Array:
+        """``Z u`` for rows with given columns (n, k) and levels of each factor; -1 gives 0."""
+        total = np.zeros(len(codes[0])) if codes else np.zeros(0)
+        for columns, levels, effects in zip(Z, codes, self.effects, strict=True):
+            with_none = np.vstack([effects, np.zeros(effects.shape[1])])
+            total += np.einsum("na,na->n", columns, with_none[levels])
+        return total

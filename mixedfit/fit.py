@@ -1,0 +1,142 @@
+"""A design fitted: the steps from cross-products to a certified optimum, and what they leave."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from mixedfit.arrays import Array
+from mixedfit.certificate import Optimum, certify
+from mixedfit.crossproducts import CrossProducts
+from mixedfit.design import Design
+from mixedfit.errors import ModelError
+from mixedfit.estimate import Estimate
+from mixedfit.identify import check_identified
+from mixedfit.likelihood import Evaluation, Likelihood, Method
+from mixedfit.optimize import Control, minimise
+from mixedfit.threads import one_thread
+
+__all__ = ["Fit", "fit_design", "likelihood_of"]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fitted model in arrays: what every result is computed from.
+
+    Attributes
+    ----------
+    design : Design
+    method : {"REML", "ML"}
+    optimum : Optimum
+    """
+
+    design: Design
+    method: Method
+    optimum: Optimum
+
+    @cached_property
+    def evaluation(self) -> Evaluation:
+        """The likelihood at the optimum, made again from the design where it was not kept."""
+        with one_thread():
+            return likelihood_of(self.design, self.method)(self.optimum.x)
+
+    @cached_property
+    def estimate(self) -> Estimate:
+        """The optimum in the user's units."""
+        return Estimate(self.evaluation)
+
+    @property
+    def likelihood(self) -> Likelihood:
+        """The criterion that was minimised."""
+        return self.evaluation.likelihood
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"design": self.design, "method": self.method, "optimum": self.optimum}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
+    @property
+    def n(self) -> int:
+        """Rows used."""
+        return self.design.n
+
+    @property
+    def p(self) -> int:
+        """Fixed effects."""
+        return self.design.X.shape[1]
+
+    @property
+    def n_params(self) -> int:
+        """Fixed effects, covariance parameters and the residual variance."""
+        return self.p + len(self.optimum.x) + 1
+
+    @property
+    def llf(self) -> float:
+        """Log-likelihood; restricted when the method is REML."""
+        return -0.5 * self.optimum.fun
+
+
+def likelihood_of(design: Design, method: Method) -> Likelihood:
+    """The criterion of a design."""
+    structures = [(term.factor, term.structure) for term in design.terms]
+    return Likelihood(CrossProducts.of(design), structures, method)
+
+
+def fit_design(
+    design: Design,
+    method: Method = "REML",
+    *,
+    start: ArrayLike | None = None,
+    control: Control | None = None,
+) -> Fit:
+    """Fit a model.
+
+    Parameters
+    ----------
+    design : Design
+    method : {"REML", "ML"}
+    start : array-like, optional
+        theta in lme4's order; by default moment estimates.
+    control : Control, optional
+
+    Returns
+    -------
+    Fit
+
+    Raises
+    ------
+    ModelError
+        If the data cannot separate the random terms, or leave no residual variation.
+    """
+    with one_thread():
+        likelihood = likelihood_of(design, method)
+        labels = [term.effect.label for term in design.terms]
+        identified = check_identified(likelihood, labels, [term.names for term in design.terms])
+        x = likelihood.start() if start is None else _user_start(likelihood, start)
+        minimum = minimise(likelihood, x, likelihood.bounds, control)
+        optimum, evaluation = certify(minimum, labels, identified)
+    fit = Fit(design, method, optimum)
+    fit.__dict__["evaluation"] = evaluation
+    return fit
+
+
+def _user_start(likelihood: Likelihood, start: ArrayLike) -> Array:
+    theta = np.asarray(start, dtype=float)
+    lengths = [len(s.theta(np.ones(s.n_params))) for _, s in likelihood.structures]
+    if theta.shape != (sum(lengths),) or not np.isfinite(theta).all():
+        raise ModelError(
+            f"start must hold the {sum(lengths)} finite numbers of theta, not shape {theta.shape}"
+        )
+    parts = np.split(theta, np.cumsum(lengths)[:-1])
+    bases = likelihood.products.basis.random
+    return np.concatenate(
+        [
+            structure.rebase(structure.from_theta(part), basis.inverse)
+            for (_, structure), part, basis in zip(likelihood.structures, parts, bases, strict=True)
+        ]
+    )

@@ -1,0 +1,262 @@
+"""Data frames of any kind as named columns: numbers, truth values or labels.
+
+pandas frames and dicts of columns are read directly, every other eager frame (polars, pyarrow)
+through narwhals. Only the columns asked for are touched, and nothing of the caller's is changed.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import narwhals as nw
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mixedfit.arrays import IntArray
+from mixedfit.errors import DataError
+
+__all__ = ["Column", "Frame", "Labels", "column_names", "number_of_rows", "read_frame"]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """A categorical column.
+
+    Attributes
+    ----------
+    codes : int array of shape (n,)
+        Place of each row's label among the levels; -1 where it is missing.
+    levels : pandas.Index
+        In the categories' own order; sorted where the column brought none.
+    ordered : bool
+    """
+
+    codes: IntArray
+    levels: pd.Index
+    ordered: bool = False
+
+    def take(self, rows: NDArray[np.bool_]) -> Labels:
+        """The rows where a mask is true."""
+        return Labels(self.codes[rows], self.levels, self.ordered)
+
+    def used(self) -> Labels:
+        """The same labels without levels that no row has."""
+        counts = np.bincount(self.codes[self.codes >= 0], minlength=len(self.levels))
+        if counts.all():
+            return self
+        kept = np.flatnonzero(counts)
+        place = np.full(len(self.levels) + 1, -1, dtype=np.int64)  # the last stands for missing
+        place[kept] = np.arange(len(kept))
+        return Labels(place[self.codes], self.levels[kept], self.ordered)
+
+    def categorical(self) -> pd.Categorical:
+        """As pandas has it."""
+        return pd.Categorical.from_codes(self.codes, categories=self.levels, ordered=self.ordered)
+
+    def matched(self, levels: pd.Index) -> Labels:
+        """The same labels coded by other levels; -1 where those do not have a label."""
+        place = np.append(levels.get_indexer(self.levels), -1)
+        return Labels(place[self.codes], levels, self.ordered)
+
+
+Column: TypeAlias = NDArray[Any] | Labels
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Columns of equal length, by name: arrays of numbers or truth values, or `Labels`."""
+
+    n: int
+    columns: dict[str, Column]
+
+    def __getitem__(self, name: str) -> Column:
+        return self.columns[name]
+
+    def take(self, rows: NDArray[np.bool_]) -> Frame:
+        """The rows where a mask is true."""
+        taken = {
+            name: column.take(rows) if isinstance(column, Labels) else column[rows]
+            for name, column in self.columns.items()
+        }
+        return Frame(int(rows.sum()), taken)
+
+    def missing(self, name: str) -> NDArray[np.bool_] | None:
+        """Which rows miss this column; None when none does."""
+        column = self.columns[name]
+        if isinstance(column, Labels):
+            mask = column.codes < 0
+        elif column.dtype.kind == "f":
+            mask = np.isnan(column)
+        else:
+            return None
+        return mask if mask.any() else None
+
+    def pandas(self) -> pd.DataFrame:
+        """All columns as a pandas frame; truth values become categories."""
+        return pd.DataFrame({name: _for_pandas(c) for name, c in self.columns.items()})
+
+
+def _for_pandas(column: Column) -> Any:
+    if isinstance(column, Labels):
+        return column.categorical()
+    if column.dtype.kind == "b":
+        return pd.Categorical(column, categories=[False, True])
+    return column
+
+
+def read_frame(data: Any, names: Iterable[str]) -> Frame:
+    """Read columns of a data frame.
+
+    Parameters
+    ----------
+    data : pandas, polars or pyarrow frame, or mapping of columns
+    names : iterable of str
+
+    Returns
+    -------
+    Frame
+
+    Raises
+    ------
+    DataError
+        Naming the column, if there is none of that name, or two, or it holds no numbers or labels.
+    """
+    get, available = _reader(data)
+    columns: dict[str, Column] = {}
+    for name in names:
+        if name not in available:
+            raise DataError(f"no column {name!r} in the data{_suggestion(name, available)}")
+        columns[name] = get(name)
+    n = number_of_rows(data)
+    for name, column in columns.items():
+        length = len(column.codes if isinstance(column, Labels) else column)
+        if length != n:
+            raise DataError(f"column {name!r} has {length} rows where others have {n}")
+    return Frame(n, columns)
+
+
+def column_names(data: Any) -> list[str]:
+    """Names of all columns of a frame of any kind."""
+    return [name for name in _reader(data)[1] if isinstance(name, str)]
+
+
+def number_of_rows(data: Any) -> int:
+    """Rows of a frame of any kind."""
+    if isinstance(data, Mapping):
+        return len(next(iter(data.values()))) if data else 0
+    return len(data)
+
+
+def _suggestion(name: str, available: Any) -> str:
+    strings = [str(a) for a in available]
+    close = difflib.get_close_matches(name, strings, n=3, cutoff=0.6)
+    if not close:
+        close = [a for a in strings if a.lower() == name.lower()]
+    if close:
+        return f"; did you mean {' or '.join(repr(c) for c in close)}?"
+    shown = ", ".join(repr(a) for a in strings[:10])
+    return f"; it has {shown}{', ...' if len(strings) > 10 else ''}"
+
+
+def _reader(data: Any) -> tuple[Any, Any]:
+    """A function from a name to its column, and the names there are."""
+    if isinstance(data, pd.DataFrame):
+
+        def from_frame(name: str) -> Column:
+            found: pd.Series | pd.DataFrame = data[name]
+            if isinstance(found, pd.DataFrame):
+                raise DataError(
+                    f"the data have {found.shape[1]} columns named {name!r}; rename them"
+                )
+            return _from_pandas(name, found)
+
+        return from_frame, data.columns
+    if isinstance(data, Mapping):
+        return lambda name: _from_anything(name, data[name]), data.keys()
+    try:
+        frame = nw.from_native(data, eager_only=True)
+    except TypeError:
+        hint = "; call .collect() first" if hasattr(data, "collect") else ""
+        raise DataError(
+            "data must be a pandas, polars or pyarrow frame or a dict of columns, "
+            f"not {type(data).__name__}{hint}"
+        ) from None
+    return lambda name: _from_narwhals(name, frame[name]), frame.columns
+
+
+def _from_anything(name: str, values: Any) -> Column:
+    if isinstance(values, pd.Series):
+        return _from_pandas(name, values)
+    if isinstance(values, pd.Categorical):
+        return Labels(values.codes, values.categories, bool(values.ordered))
+    if isinstance(values, np.ndarray) and values.dtype.kind in "fiub" and values.ndim == 1:
+        return values
+    series = nw.from_native(values, series_only=True, pass_through=True)
+    if isinstance(series, nw.Series):
+        return _from_narwhals(name, series)
+    try:
+        return _from_pandas(name, pd.Series(values))
+    except (TypeError, ValueError):
+        raise DataError(f"column {name!r} is not one-dimensional") from None
+
+
+def _from_pandas(name: str, series: pd.Series) -> Column:
+    dtype = series.dtype
+    if isinstance(dtype, np.dtype):
+        if dtype.kind in "fiub":
+            return series.to_numpy()
+        if dtype.kind == "O":
+            return _from_objects(name, series)
+    elif isinstance(dtype, pd.CategoricalDtype):
+        values = series.array
+        return Labels(values.codes, values.categories, bool(values.ordered))
+    elif pd.api.types.is_string_dtype(dtype):
+        return _labels(series.array)
+    elif pd.api.types.is_bool_dtype(dtype) or pd.api.types.is_numeric_dtype(dtype):
+        if series.isna().any() or not pd.api.types.is_bool_dtype(dtype):
+            return series.to_numpy(dtype=float, na_value=np.nan)
+        return series.to_numpy(dtype=bool)
+    raise DataError(
+        f"column {name!r} holds {dtype}: turn it into numbers (days since a date, say) or labels"
+    )
+
+
+def _from_objects(name: str, series: pd.Series) -> Column:
+    kind = pd.api.types.infer_dtype(series, skipna=True)
+    if kind == "string":
+        return _labels(series.to_numpy())
+    if kind == "boolean" and not series.isna().any():
+        return series.to_numpy(dtype=bool)
+    if kind in ("boolean", "integer", "floating", "mixed-integer-float", "decimal", "empty"):
+        return series.to_numpy(dtype=float, na_value=np.nan)
+    raise DataError(
+        f"column {name!r} mixes kinds of values ({kind}); make it all numbers or all text"
+    )
+
+
+def _labels(values: Any) -> Labels:
+    codes, levels = pd.factorize(values, sort=True)
+    return Labels(codes, pd.Index(levels))
+
+
+def _from_narwhals(name: str, series: nw.Series[Any]) -> Column:
+    dtype = series.dtype
+    if dtype.is_numeric():
+        values = series.to_numpy()
+        return values if values.dtype.kind in "fiu" else values.astype(float)
+    if dtype == nw.Boolean:
+        return series.to_numpy().astype(float if series.null_count() else bool)
+    if dtype == nw.String:
+        return _labels(series.to_numpy())
+    if dtype in (nw.Categorical, nw.Enum):
+        levels = pd.Index(series.cat.get_categories().to_list())
+        text = series.cast(nw.String).to_numpy()
+        codes, found = pd.factorize(text)
+        return Labels(np.append(levels.get_indexer(pd.Index(found)), -1)[codes], levels)
+    raise DataError(
+        f"column {name!r} holds {dtype}: turn it into numbers (days since a date, say) or labels"
+    )

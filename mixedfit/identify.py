@@ -1,0 +1,109 @@
+"""Which covariance parameters a design can tell apart.
+
+Parameters enter the likelihood only through ``Sigma = Z Omega Z' + Lambda``. With ``V_r`` the
+derivative of Sigma in parameter r, a combination c of parameters that leaves Sigma where it is has
+``c'M c = 0`` for ``M_rs = tr(V_r V_s)``, which does not depend on the response.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mixedfit.arrays import Array, BoolArray
+from mixedfit.errors import ModelError
+from mixedfit.likelihood import Likelihood
+
+__all__ = ["check_identified", "moving_directions"]
+
+# Smallest eigenvalue of the scaled M that counts as different from zero.
+_NOTHING = 1e-10
+
+
+def _combinations(M: Array) -> Array:
+    """Combinations that leave Sigma where it is, (r, m), scaled to a largest entry of 1."""
+    scale = np.sqrt(np.maximum(M.diagonal(), 1e-300))
+    values, vectors = np.linalg.eigh(M / np.outer(scale, scale))
+    null = vectors[:, values < _NOTHING]
+    return np.asarray(null / np.abs(null).max(axis=0, initial=1e-300))
+
+
+def check_identified(
+    likelihood: Likelihood, labels: Sequence[str], columns: Sequence[Sequence[str]]
+) -> bool:
+    """Refuse models in which a term alone, or the residual, cannot be told from the rest.
+
+    Two terms that share a variance (``(f || g)`` with a factor f) are allowed: only their sum is
+    determined, which is no harm to anything else.
+
+    Parameters
+    ----------
+    likelihood : Likelihood
+    labels : sequence of str
+        Of the random terms.
+    columns : sequence of sequences of str
+        Names of their columns.
+
+    Returns
+    -------
+    bool
+        Whether every parameter is determined.
+
+    Raises
+    ------
+    ModelError
+        Naming the term and its columns.
+    """
+    M = likelihood.sigma_products()
+    null = _combinations(M)
+    if not null.shape[1]:
+        return True
+    residual = likelihood.n_params
+    for t, rows in enumerate(likelihood.slices):
+        own = np.append(np.arange(rows.start, rows.stop), residual)
+        for combination in _combinations(M[np.ix_(own, own)]).T:
+            names = _columns(likelihood, t, np.abs(combination[:-1]), columns[t])
+            also = " and the residual" if abs(combination[-1]) > 1e-3 else ""
+            raise ModelError(
+                f"{labels[t]}: the variances of {names}{also} cannot be told apart in these data, "
+                "because a column is constant within every level or levels have too few rows; "
+                "leave a column out, or use diag() for uncorrelated effects"
+            )
+    if np.abs(null[residual]).max() > 1e-3:
+        raise ModelError(
+            f"the random terms {', '.join(labels)} together reproduce every row: the residual "
+            "variance cannot be told from theirs; leave a term out"
+        )
+    return False
+
+
+def _columns(likelihood: Likelihood, term: int, weights: Array, names: Sequence[str]) -> str:
+    structure = likelihood.structures[term][1]
+    tangents = structure.tangents(structure.start(np.eye(structure.size)))
+    touched = np.abs(tangents[weights > 1e-3]).sum(axis=(0, 1)) > 0.0
+    return " and ".join(repr(name) for name, used in zip(names, touched, strict=True) if used)
+
+
+def moving_directions(likelihood: Likelihood, params: Array, held: BoolArray) -> Array:
+    """Orthonormal directions of the parameters in which Sigma moves, (r, m).
+
+    Parameters
+    ----------
+    likelihood : Likelihood
+    params : array of shape (r,)
+    held : array of bool of shape (r,)
+        Parameters held at a bound.
+    """
+    M = likelihood.sigma_products(params)[:-1, :-1]
+    unit = likelihood.sigma_products().diagonal()[:-1]
+    free = np.flatnonzero(~held & (M.diagonal() > 1e-20 * unit))
+    out = np.zeros((len(params), 0))
+    if not len(free):
+        return out
+    scale = 1.0 / np.sqrt(M.diagonal()[free])
+    values, vectors = np.linalg.eigh(M[np.ix_(free, free)] * np.outer(scale, scale))
+    moving = scale[:, None] * vectors[:, values > _NOTHING]
+    out = np.zeros((len(params), moving.shape[1]))
+    out[free] = np.linalg.qr(moving)[0]
+    return out

@@ -1,0 +1,329 @@
+"""The profiled criterion of a Gaussian mixed model, with exact derivatives.
+
+With relative covariances G and the remainder S of the elimination (`elimination`), whose Schur
+complement on the response is ``r^2 = 1 / [S^-1]_yy``, and ``df = n`` (ML) or ``n - p`` (REML),
+
+    -2 log L = log|I + C_zz G| + df (1 + log(2 pi r^2 / df)) [+ log|S_xx| for REML]
+
+(Bates et al. 2015, J. Stat. Softw. 67(1), eqs. 34 and 41), mapped back from the working basis.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+from scipy.linalg import lapack
+
+from mixedfit.arrays import Array, IntArray
+from mixedfit.covariance import Structure
+from mixedfit.crossproducts import CrossProducts
+from mixedfit.curvature import second_order
+from mixedfit.elimination import Adjoint, Eliminated, Elimination
+from mixedfit.errors import ModelError
+from mixedfit.linalg import spd_inverse
+from mixedfit.moments import moment_covariances, moment_system
+
+__all__ = ["Evaluation", "Likelihood", "Method"]
+
+Method = Literal["REML", "ML"]
+
+
+class Likelihood:
+    """Criterion of a model as a function of its covariance parameters.
+
+    Parameters
+    ----------
+    products : CrossProducts
+    structures : list of (factor, Structure)
+        One a random term, in the order in which their parameters are listed; the columns of a
+        factor's terms stand side by side in that order.
+    method : {"REML", "ML"}
+    """
+
+    def __init__(
+        self, products: CrossProducts, structures: list[tuple[int, Structure]], method: Method
+    ) -> None:
+        self.products = products
+        self.structures = structures
+        self.method = method
+        self.elimination = Elimination(products)
+        self.df = products.n - (products.p if method == "REML" else 0)
+        ends = np.cumsum([0] + [s.n_params for _, s in structures])
+        self.slices = [slice(a, b) for a, b in pairwise(ends)]
+        self.n_params = int(ends[-1])
+        basis = products.basis
+        self.constant = 2.0 * self.df * np.log(basis.scale) - products.sum_log_weights
+        if method == "REML":
+            self.constant += 2.0 * basis.fixed.logdet
+
+    @cached_property
+    def terms_of(self) -> list[list[tuple[int, slice]]]:
+        """For each factor, its terms and their columns."""
+        out: list[list[tuple[int, slice]]] = [[] for _ in self.products.factors]
+        used = [0] * len(out)
+        for t, (f, structure) in enumerate(self.structures):
+            out[f].append((t, slice(used[f], used[f] + structure.size)))
+            used[f] += structure.size
+        return out
+
+    def columns_of(self, term: int) -> slice:
+        """A term's columns among those of its factor."""
+        return dict(self.terms_of[self.structures[term][0]])[term]
+
+    @cached_property
+    def by_factor(self) -> IntArray:
+        """Parameters listed factor by factor."""
+        index = np.arange(self.n_params)
+        parts = [index[self.slices[t]] for terms in self.terms_of for t, _ in terms]
+        return np.concatenate(parts)
+
+    @cached_property
+    def bounds(self) -> tuple[Array, Array]:
+        """Lower and upper bounds of the parameters."""
+        lower, upper = zip(*(s.bounds for _, s in self.structures), strict=True)
+        return np.concatenate(lower), np.concatenate(upper)
+
+    def factors(self, params: Array) -> list[Array]:
+        """Relative factors T of shape (k, k), one a grouping factor."""
+        out = []
+        for sums, terms in zip(self.products.factors, self.terms_of, strict=True):
+            if len(terms) == 1:
+                t = terms[0][0]
+                out.append(self.structures[t][1].factor(params[self.slices[t]]))
+                continue
+            T = np.zeros((sums.k, sums.k))
+            for t, columns in terms:
+                T[columns, columns] = self.structures[t][1].factor(params[self.slices[t]])
+            out.append(T)
+        return out
+
+    def tangents(self, params: Array) -> list[Array]:
+        """Derivatives of each factor's G in its own parameters, (r_f, k, k)."""
+        out = []
+        for sums, terms in zip(self.products.factors, self.terms_of, strict=True):
+            parts = []
+            for t, columns in terms:
+                own = self.structures[t][1].tangents(params[self.slices[t]])
+                if len(terms) == 1:
+                    parts.append(own)
+                    continue
+                padded = np.zeros((len(own), sums.k, sums.k))
+                padded[:, columns, columns] = own
+                parts.append(padded)
+            out.append(parts[0] if len(parts) == 1 else np.concatenate(parts))
+        return out
+
+    @cached_property
+    def _unit_tangents(self) -> list[Array]:
+        return self.tangents(np.concatenate([s.start(np.eye(s.size)) for _, s in self.structures]))
+
+    @cached_property
+    def _moments(self) -> tuple[Array, Array]:
+        return moment_system(self.products, self._unit_tangents)
+
+    def sigma_products(self, params: Array | None = None) -> Array:
+        """``tr(V_r V_s)`` for the derivatives ``V_r`` of Sigma in each parameter.
+
+        Parameters
+        ----------
+        params : array, optional
+            Where; by default at unit variances.
+
+        Returns
+        -------
+        array of shape (r + 1, r + 1)
+            In the order of the parameters, the residual variance last.
+        """
+        if params is None:
+            matrix = self._moments[0]
+        else:
+            matrix = moment_system(self.products, self.tangents(params))[0]
+        index = np.append(self.by_factor, self.n_params)
+        out = np.empty_like(matrix)
+        out[np.ix_(index, index)] = matrix
+        return out
+
+    def start(self) -> Array:
+        """Parameters at the moment estimates."""
+        G = moment_covariances(self.products, self._unit_tangents, *self._moments)
+        out = np.empty(self.n_params)
+        for f, terms in enumerate(self.terms_of):
+            for t, columns in terms:
+                out[self.slices[t]] = self.structures[t][1].start(G[f][columns, columns])
+        return out
+
+    def __call__(self, params: Array) -> Evaluation:
+        """Evaluate the criterion.
+
+        Raises
+        ------
+        ModelError
+            If the remainder is not positive definite: the model leaves no residual variation.
+        """
+        eliminated = self.elimination.forward(self.factors(params))
+        return Evaluation(
+            self, params, eliminated, _Remainder.of(eliminated.S, self.df, self.method)
+        )
+
+
+@dataclass(frozen=True)
+class _Remainder:
+    """The fixed effects and the residual sum of squares, from the remainder S.
+
+    Attributes
+    ----------
+    P : array of shape (p, p)
+        ``S_xx^-1``.
+    b : array of shape (p,)
+        Fixed effects in the working basis.
+    v : array of shape (p + 1,)
+        ``(-b, 1)``.
+    r2 : float
+        Penalised residual sum of squares.
+    N : array of shape (p + 1, p + 1)
+        Derivative of the criterion in S.
+    fun : float
+        Criterion without ``log|I + C_zz G|``.
+    """
+
+    P: Array
+    b: Array
+    v: Array
+    r2: float
+    N: Array
+    fun: float
+
+    @classmethod
+    def of(cls, S: Array, df: int, method: Method) -> _Remainder:
+        p = len(S) - 1
+        L, info = lapack.dpotrf(S, lower=1, clean=1)
+        if info or not np.isfinite(L[p, p]):
+            raise ModelError(
+                "the model leaves no residual variation: the random effects reproduce the response "
+                "exactly; use fewer random effects, or check for duplicated responses"
+            )
+        r2 = float(L[p, p] ** 2)
+        fun = df * (1.0 + np.log(2.0 * np.pi * r2 / df))
+        v = np.ones(p + 1)
+        P = np.zeros((p, p))
+        if p:
+            P, logdet = spd_inverse(S[:p, :p])
+            v[:p] = -(P @ S[:p, p])
+            if method == "REML":
+                fun += logdet
+        N = (df / r2) * np.outer(v, v)
+        if method == "REML":
+            N[:p, :p] += P
+        return cls(P, -v[:p], v, r2, N, float(fun))
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The criterion at one point, its derivatives and estimates on demand."""
+
+    likelihood: Likelihood
+    params: Array
+    eliminated: Eliminated
+    remainder: _Remainder
+
+    @cached_property
+    def fun(self) -> float:
+        """-2 log likelihood, or the REML criterion, on the scale of the data."""
+        return self.eliminated.logdet + self.remainder.fun + self.likelihood.constant
+
+    @cached_property
+    def adjoint(self) -> Adjoint:
+        """Derivatives of the criterion through the elimination."""
+        return self.eliminated.adjoint(self.remainder.N)
+
+    @cached_property
+    def tangents(self) -> list[Array]:
+        """Derivatives of each factor's G in its parameters."""
+        return self.likelihood.tangents(self.params)
+
+    @cached_property
+    def gradient(self) -> Array:
+        """First derivatives in the parameters, shape (r,)."""
+        out = np.empty(self.likelihood.n_params)
+        parts = [
+            np.einsum("rab,ab->r", dG, G)
+            for dG, G in zip(self.tangents, self.adjoint.G, strict=True)
+        ]
+        out[self.likelihood.by_factor] = np.concatenate(parts)
+        return out
+
+    @cached_property
+    def hessian(self) -> Array:
+        """Second derivatives in the parameters, shape (r, r)."""
+        r, rem = self.likelihood, self.remainder
+        N = rem.N
+        dS, H = second_order(self.eliminated, self.adjoint, N, self.tangents)
+        dSv = dS @ rem.v
+        vdSv = dSv @ rem.v
+        through_b = dSv[:, :-1] @ rem.P @ dSv[:, :-1].T
+        H -= r.df * (2.0 * through_b / rem.r2 + np.outer(vdSv, vdSv) / rem.r2**2)
+        if r.method == "REML":
+            rotated = rem.P @ dS[:, :-1, :-1]
+            H -= np.einsum("rij,sji->rs", rotated, rotated)
+        return self._ordered(H) + self._curvature()
+
+    @property
+    def model_hessian(self) -> Array:
+        """The Hessian, or the average information where that is much cheaper."""
+        tail = self.eliminated.tail
+        dear = tail is not None and tail.tail.q * self.likelihood.n_params > 1000
+        return self.average_information if dear else self.hessian
+
+    @cached_property
+    def average_information(self) -> Array:
+        """A cheap positive part of the Hessian, exact on average at the optimum, shape (r, r).
+
+        Average of the observed and the expected second derivatives (Gilmour, Thompson & Cullis
+        1995, Biometrics 51), ``(df / r^2) w_r'P w_s`` with working variates ``w_r = Z dG_r Z'P y``
+        made orthogonal to y, plus the curvature of the parametrisation.
+        """
+        products, rem = self.likelihood.products, self.remainder
+        _, h = self.eliminated.effects(rem.v)
+        variates = [
+            np.einsum("rab,bj->raj", dG, hf) for dG, hf in zip(self.tangents, h, strict=True)
+        ]
+        R = [np.concatenate(parts) for parts in zip(*self._products(variates), strict=True)]
+        X = self.eliminated.solve(R)
+        owner = np.repeat(np.arange(len(variates)), [len(t) for t in variates])
+        WW = np.zeros((len(owner), len(owner)))
+        EW = np.zeros((products.p + 1, len(owner)))
+        for f, t in enumerate(variates):
+            mine = np.flatnonzero(owner == f)
+            WW[mine] += np.tensordot(t, R[f], axes=([1, 2], [1, 2]))
+            EW[:, mine] += np.tensordot(products.factors[f].ZE, t, axes=([1, 2], [1, 2]))
+        for x, r, sums in zip(X, R, products.factors, strict=True):
+            WW -= np.tensordot(r, x, axes=([1, 2], [1, 2]))
+            EW -= np.tensordot(sums.ZE, x, axes=([1, 2], [1, 2]))
+        S_inverse, _ = spd_inverse(self.eliminated.S)
+        information = (self.likelihood.df / rem.r2) * (WW - EW.T @ S_inverse @ EW)
+        return self._ordered(0.5 * (information + information.T)) + self._curvature()
+
+    def _products(self, variates: list[Array]) -> list[list[Array]]:
+        return [self.likelihood.products.multiply(f, t) for f, t in enumerate(variates)]
+
+    def _ordered(self, H: Array) -> Array:
+        """From factor by factor to the order of the parameters."""
+        out = np.empty_like(H)
+        index = self.likelihood.by_factor
+        out[np.ix_(index, index)] = H
+        return out
+
+    def _curvature(self) -> Array:
+        """The parametrisation's own second derivatives, weighted by the adjoint of G."""
+        like = self.likelihood
+        out = np.zeros((like.n_params, like.n_params))
+        for terms, G in zip(like.terms_of, self.adjoint.G, strict=True):
+            for t, columns in terms:
+                rows = like.slices[t]
+                structure = like.structures[t][1]
+                out[rows, rows] = structure.curvature(self.params[rows], G[columns, columns])
+        return out

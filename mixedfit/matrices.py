@@ -1,0 +1,341 @@
+"""Expressions and data to numeric columns, with the recipe that does the same to new data."""
+
+from __future__ import annotations
+
+import ast
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from formulaic import Formula as TermFormula
+from formulaic import ModelSpec
+from formulaic.errors import DataMismatchWarning, FormulaicError
+from formulaic.parser.types import Factor, Term
+
+from mixedfit.arrays import Array
+from mixedfit.errors import DataError, FormulaError
+from mixedfit.formula import Expression
+from mixedfit.frames import Frame, Labels
+
+__all__ = ["FUNCTIONS", "Recipe", "TermColumns", "evaluate", "variables"]
+
+
+def _as_numeric(values: Any) -> Any:
+    """R's as.numeric: numbers as they are, the codes 1, 2, ... of a factor."""
+    if isinstance(getattr(values, "dtype", None), pd.CategoricalDtype):
+        return pd.Series(values).cat.codes.to_numpy() + 1.0
+    return np.asarray(values, dtype=float)
+
+
+# What R's formulas call by these names, beyond formulaic's own transforms.
+FUNCTIONS: dict[str, Any] = {
+    "abs": np.abs,
+    "as_numeric": _as_numeric,
+    "ceiling": np.ceil,
+    "cos": np.cos,
+    "expm1": np.expm1,
+    "floor": np.floor,
+    "ifelse": np.where,
+    "log1p": np.log1p,
+    "pi": np.pi,
+    "pmax": np.maximum,
+    "pmin": np.minimum,
+    "round": np.round,
+    "sign": np.sign,
+    "sin": np.sin,
+    "sqrt": np.sqrt,
+    "tan": np.tan,
+    "tanh": np.tanh,
+}
+
+
+# Names in calls that are not columns: R's constant, and formulaic's contrasts.
+_CONSTANTS = {"pi", "Treatment", "Sum", "Helmert", "Poly", "Diff"}
+
+
+@lru_cache(maxsize=512)
+def _terms(text: str) -> TermFormula:
+    return TermFormula(text)
+
+
+@lru_cache(maxsize=512)
+def variables(text: str) -> frozenset[str]:
+    """Columns an expression reads.
+
+    Examples
+    --------
+    >>> sorted(variables("f * poly(x, 2) + I(`total fruits` - y)"))
+    ['f', 'total fruits', 'x', 'y']
+    """
+    return frozenset[str]().union(*(_term_variables(term) for term in _terms(text)))
+
+
+def _term_variables(term: Term) -> frozenset[str]:
+    return frozenset[str]().union(*(_factor_variables(factor) for factor in term.factors))
+
+
+def _factor_variables(factor: Factor) -> frozenset[str]:
+    if factor.eval_method is Factor.EvalMethod.LOOKUP:
+        return frozenset([factor.expr])
+    if factor.eval_method is not Factor.EvalMethod.PYTHON:
+        return frozenset()
+    quoted: list[str] = []
+
+    def placeholder(match: re.Match[str]) -> str:
+        quoted.append(match[1])
+        return f"_quoted_{len(quoted) - 1}_"
+
+    try:
+        tree = ast.parse(re.sub(r"`([^`]*)`", placeholder, factor.expr), mode="eval")
+    except SyntaxError:
+        raise FormulaError(f"{factor.expr!r} cannot be read") from None
+    called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    owners = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    names = {
+        node.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Name) and id(node) not in called | owners
+    }
+    names -= _CONSTANTS
+    plain = {name for name in names if not name.startswith("_quoted_")}
+    return frozenset(plain | set(quoted))
+
+
+@lru_cache(maxsize=512)
+def _products(text: str) -> tuple[tuple[str, ...], ...] | None:
+    """Each term as the columns it multiplies; None where a term is more than a product."""
+    out = []
+    for term in _terms(text):
+        names = []
+        for factor in term.factors:
+            if factor.eval_method is Factor.EvalMethod.LOOKUP:
+                names.append(factor.expr)
+            elif factor.expr != "1":
+                return None
+        out.append(tuple(names))
+    return tuple(out)
+
+
+@dataclass(frozen=True)
+class TermColumns:
+    """The columns of one term.
+
+    Attributes
+    ----------
+    label : str
+        As the user spelled it.
+    start, stop : int
+        Its columns.
+    variables : frozenset of str
+        Columns of the data it reads.
+    """
+
+    label: str
+    start: int
+    stop: int
+    variables: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How an expression was turned into columns.
+
+    Attributes
+    ----------
+    expression : Expression
+    names : tuple of str
+        Of the columns.
+    terms : tuple of TermColumns
+    levels : dict
+        Levels of the categorical columns it reads.
+    contrasts : dict
+        Contrast matrices it was given, by variable.
+    """
+
+    expression: Expression
+    names: tuple[str, ...]
+    terms: tuple[TermColumns, ...]
+    levels: dict[str, pd.Index]
+    contrasts: Mapping[str, Array]
+    _spec: ModelSpec | None = None
+
+    @classmethod
+    def learn(
+        cls, expression: Expression, frame: Frame, contrasts: Mapping[str, Array] | None = None
+    ) -> tuple[Array, Recipe]:
+        """Build the columns of an expression, shape (n, k), and the recipe to do it again.
+
+        Raises
+        ------
+        DataError, FormulaError
+            If a value is not finite, or the expression cannot be evaluated.
+        """
+        read = {name: frame[name] for name in variables(expression.text)}
+        levels = {name: c.levels for name, c in read.items() if isinstance(c, Labels)}
+        products = _products(expression.text)
+        plain = products is not None and all(
+            not isinstance(c, Labels) and c.dtype.kind != "b" for c in read.values()
+        )
+        if plain:
+            names = tuple(":".join(product) if product else "Intercept" for product in products)  # type: ignore[union-attr]
+            terms = tuple(
+                TermColumns(name if product else "1", i, i + 1, frozenset(product))
+                for i, (name, product) in enumerate(zip(names, products, strict=True))  # type: ignore[arg-type]
+            )
+            recipe = cls(expression, names, terms, levels, {})
+            return recipe.apply(frame), recipe
+        matrix, spec = _materialise(_terms(expression.text), frame, contrasts or {}, expression)
+        names = expression.user_names(spec.column_names)
+        terms = tuple(
+            TermColumns(
+                expression.user_names([str(term)])[0],
+                columns.start,
+                columns.stop,
+                _term_variables(term),
+            )
+            for term, columns in spec.term_slices.items()
+        )
+        recipe = cls(expression, names, terms, levels, contrasts or {}, spec)
+        return _finite(matrix, names), recipe
+
+    def apply(self, frame: Frame) -> Array:
+        """The same columns for other rows, shape (n, k).
+
+        Raises
+        ------
+        DataError
+            If a categorical column holds a level the recipe has not seen, or a value is not finite.
+        """
+        if self._spec is None:
+            return _finite(self._multiply(frame), self.names)
+        columns = dict(frame.columns)
+        for name, levels in self.levels.items():
+            columns[name] = _relevelled(name, columns[name], levels)
+        matrix, _ = _materialise(
+            self._spec, Frame(frame.n, columns), self.contrasts, self.expression
+        )
+        return _finite(matrix, self.names)
+
+    def _multiply(self, frame: Frame) -> Array:
+        products = _products(self.expression.text) or ()
+        matrix = np.empty((frame.n, len(products)))
+        for i, product in enumerate(products):
+            if not product:
+                matrix[:, i] = 1.0
+                continue
+            matrix[:, i] = _numbers(product[0], frame)
+            for name in product[1:]:
+                matrix[:, i] *= _numbers(name, frame)
+        return matrix
+
+
+def _numbers(name: str, frame: Frame) -> Array:
+    column = frame[name]
+    if isinstance(column, Labels):
+        raise DataError(f"column {name!r} holds labels here, but numbers in the data of the fit")
+    return column
+
+
+def _relevelled(name: str, column: Any, levels: pd.Index) -> Labels:
+    if not isinstance(column, Labels):
+        codes, found = pd.factorize(column, sort=True)
+        column = Labels(codes, pd.Index(found))
+    matched = column.matched(levels)
+    unseen = np.unique(column.codes[(matched.codes < 0) & (column.codes >= 0)])
+    if len(unseen):
+        new = ", ".join(repr(str(v)) for v in column.levels[unseen][:5])
+        known = ", ".join(repr(str(v)) for v in levels[:8])
+        raise DataError(
+            f"column {name!r} holds {new}, which the data of the fit did not have; its levels "
+            f"there were {known}{', ...' if len(levels) > 8 else ''}"
+        )
+    return matched
+
+
+def _materialise(
+    what: TermFormula | ModelSpec,
+    frame: Frame,
+    contrasts: Mapping[str, Array],
+    expression: Expression,
+) -> tuple[Array, ModelSpec]:
+    context = {
+        **FUNCTIONS,
+        **{f"contrasts_of_{name}": matrix for name, matrix in contrasts.items()},
+    }
+    data = frame.pandas()
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", DataMismatchWarning)
+            if isinstance(what, ModelSpec):
+                built = what.get_model_matrix(data, context=context)
+            else:
+                built = what.get_model_matrix(
+                    data, output="numpy", na_action="ignore", context=context
+                )
+    except DataMismatchWarning as warning:
+        raise DataError(f"{expression.text!r}: {warning}") from None
+    except (
+        FormulaicError,
+        ArithmeticError,
+        LookupError,
+        NameError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise FormulaError(f"{expression.text!r} cannot be evaluated: {_cause(error)}") from None
+    matrix = np.asarray(built, dtype=float)
+    return matrix, built.model_spec
+
+
+def _cause(error: BaseException) -> str:
+    cause = error.__cause__ or error
+    return str(cause).strip().split("\n")[0] or type(cause).__name__
+
+
+def _finite(matrix: Array, names: tuple[str, ...]) -> Array:
+    if np.isfinite(matrix.sum()):
+        return matrix
+    bad = ~np.isfinite(matrix)
+    for name, rows in zip(names, bad.T, strict=True):
+        if rows.any():
+            first = int(np.flatnonzero(rows)[0])
+            raise DataError(
+                f"{name!r} is not finite in {int(rows.sum())} of {len(rows)} rows (the first is "
+                f"row {first} of those used); remove or correct them"
+            )
+    return matrix
+
+
+def evaluate(expression: Expression, frame: Frame, what: str) -> Array:
+    """One numeric column, shape (n,): the response or an offset.
+
+    Raises
+    ------
+    DataError, FormulaError
+        If it is not one column of finite numbers.
+    """
+    for name in variables(expression.text):
+        if isinstance(frame[name], Labels) and name == expression.text.strip("`"):
+            levels = ", ".join(repr(str(level)) for level in frame[name].levels[:4])  # type: ignore[union-attr]
+            raise DataError(
+                f"the {what} {name!r} must be numeric, but holds labels ({levels}, ...)"
+            )
+    products = _products(f"0 + {expression.text}")
+    if products is not None and len(products) == 1 and len(products[0]) == 1:
+        name = products[0][0]
+        values = np.asarray(frame[name], dtype=float)
+        return _finite(values[:, None], (name,))[:, 0]
+    text = Expression(f"0 + {expression.text}", expression.spelling)
+    matrix, _ = Recipe.learn(text, frame)
+    if matrix.shape[1] != 1:
+        raise DataError(
+            f"the {what} {expression.user_names([expression.text])[0]!r} must be one numeric "
+            f"column, but gives {matrix.shape[1]}"
+        )
+    return matrix[:, 0]

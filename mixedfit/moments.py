@@ -1,0 +1,90 @@
+"""Moment estimates of the random effects' covariances: where a search starts.
+
+The least-squares residuals e of the fixed part have ``E ee' ~ sum_r c_r V_r + sigma^2 I`` with
+``V_r = Z dG_r Z'``; matching ``ee'`` to that by least squares (MINQUE with zero prior weights, Rao
+1971, J. Multivariate Anal. 1) is one linear system in sums over pairs of levels. Its matrix also
+tells which covariance parameters no data of this pattern can separate.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+
+from mixedfit.arrays import Array
+from mixedfit.crossproducts import CrossProducts
+from mixedfit.linalg import solve_spd
+
+__all__ = ["moment_covariances", "moment_system"]
+
+
+def moment_system(products: CrossProducts, tangents: list[Array]) -> tuple[Array, Array]:
+    """The normal equations of the moment fit.
+
+    Parameters
+    ----------
+    products : CrossProducts
+    tangents : list of arrays of shape (r_f, k, k)
+        dG for each parameter, one array a factor.
+
+    Returns
+    -------
+    matrix : array of shape (r + 1, r + 1)
+        ``tr(V_r V_s)``, the residual variance last.
+    right : array of shape (r + 1,)
+        ``e'V_r e``.
+    """
+    ends = np.cumsum([0] + [len(t) for t in tangents])
+    parts = [slice(a, b) for a, b in pairwise(ends)]
+    r = int(ends[-1])
+    matrix, right = np.zeros((r + 1, r + 1)), np.zeros(r + 1)
+    matrix[r, r], right[r] = products.n, products.EE[-1, -1]
+    for f, (sums, dG, rows) in enumerate(zip(products.factors, tangents, parts, strict=True)):
+        k, J = sums.k, sums.n_levels
+        h = sums.ZE[-1]
+        right[rows] = np.einsum("rab,ab->r", dG, h @ h.T)
+        matrix[rows, r] = matrix[r, rows] = np.einsum("rab,ab->r", dG, sums.ZZ.sum(axis=2))
+        flat = sums.ZZ.reshape(k * k, J)
+        matrix[rows, rows] = _contract(dG, (flat @ flat.T).reshape(k, k, k, k), dG)
+        for g in range(f + 1, len(tangents)):
+            pair, m = products.pairs[f, g], products.factors[g].k
+            flat = np.stack([pair[a, b].data for a in range(k) for b in range(m)])
+            cross = _contract(dG, (flat @ flat.T).reshape(k, m, k, m), tangents[g])
+            matrix[rows, parts[g]] = cross
+            matrix[parts[g], rows] = cross.T
+    return matrix, right
+
+
+def _contract(first: Array, sums: Array, second: Array) -> Array:
+    """``sum dG_ab dG_cd sum_jl C_jl[a, c] C_jl[b, d]`` from sums[a, c, b, d]."""
+    k, m = sums.shape[:2]
+    between = sums.transpose(0, 2, 1, 3).reshape(k * k, m * m)
+    return first.reshape(-1, k * k) @ between @ second.reshape(-1, m * m).T
+
+
+def moment_covariances(
+    products: CrossProducts, tangents: list[Array], matrix: Array, right: Array
+) -> list[Array]:
+    """Relative covariances G of shape (k, k), one a factor, positive definite.
+
+    Directions without estimated variance get a small one: a search should start inside.
+
+    Parameters
+    ----------
+    products : CrossProducts
+    tangents : list of arrays of shape (r_f, k, k)
+    matrix, right : arrays
+        Of `moment_system`.
+    """
+    solution = solve_spd(matrix, right)
+    residual = max(float(solution[-1]), 0.05 * products.EE[-1, -1] / products.n)
+    out, start = [], 0
+    for sums, dG in zip(products.factors, tangents, strict=True):
+        G = np.einsum("r,rab->ab", solution[start : start + len(dG)], dG) / residual
+        start += len(dG)
+        root = np.sqrt(sums.mean_rows)  # of the information a level has about each effect
+        values, vectors = np.linalg.eigh(G * np.outer(root, root))
+        values = np.clip(values, 0.1, 1e4)
+        out.append((vectors * values) @ vectors.T / np.outer(root, root))
+    return out

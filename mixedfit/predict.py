@@ -1,0 +1,235 @@
+"""Fitted values, residuals, predictions for new data, and simulated responses."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from mixedfit.arrays import Array, IntArray
+from mixedfit.design import Design, GroupingFactor
+from mixedfit.errors import DataError, ModelError
+from mixedfit.fit import Fit
+from mixedfit.formula import Expression
+from mixedfit.frames import Frame, Labels, number_of_rows, read_frame
+from mixedfit.matrices import evaluate, variables
+
+__all__ = [
+    "Groups",
+    "NewLevels",
+    "ResidualKind",
+    "fitted_values",
+    "predict",
+    "residuals",
+    "simulate",
+]
+
+Groups = Literal["all", "none"] | Sequence[str]
+NewLevels = Literal["raise", "population"]
+ResidualKind = Literal["response", "pearson", "normalized"]
+
+
+def _factor_columns_of(design: Design) -> list[Array]:
+    """The columns (n, k) of each grouping factor, its terms side by side."""
+    parts: list[list[Array]] = [[] for _ in design.factors]
+    for term in design.terms:
+        parts[term.factor].append(term.Z)
+    return [part[0] if len(part) == 1 else np.hstack(part) for part in parts]
+
+
+def fitted_values(fit: Fit, level: Literal["population", "groups"] = "groups") -> Array:
+    """Fitted values of the rows used, shape (n,): the fixed part, or with the random effects."""
+    design = fit.design
+    fitted = design.X @ fit.estimate.beta
+    if design.offset is not None:
+        fitted = fitted + design.offset
+    if level == "groups" and design.factors:
+        codes = [factor.codes for factor in design.factors]
+        fitted = fitted + fit.estimate.linear_predictor(_factor_columns_of(design), codes)
+    return fitted
+
+
+def residuals(fit: Fit, kind: ResidualKind = "response") -> Array:
+    """Residuals of the rows used, shape (n,).
+
+    "response" is observed less fitted; "pearson" divides by each row's residual standard deviation;
+    "normalized" also removes the residual correlation, of which this model has none.
+    """
+    response = fit.design.y - fitted_values(fit)
+    if kind == "response":
+        return response
+    if kind not in ("pearson", "normalized"):
+        raise ModelError(
+            f"kind of residuals must be 'response', 'pearson' or 'normalized', not {kind!r}"
+        )
+    weights = fit.design.weights
+    return (response if weights is None else response * np.sqrt(weights)) / fit.estimate.sigma
+
+
+def predict(
+    fit: Fit,
+    newdata: Any = None,
+    groups: Groups = "all",
+    new_levels: NewLevels = "raise",
+) -> pd.Series:
+    """Predictions of the mean response.
+
+    Parameters
+    ----------
+    fit : Fit
+    newdata : frame of any kind, optional
+        By default the rows of the fit.
+    groups : "all", "none" or list of str
+        The grouping factors whose random effects are included.
+    new_levels : {"raise", "population"}
+        For levels the fit did not have: an error with their names, or effects of zero.
+
+    Returns
+    -------
+    Series
+        One value a row of ``newdata``; missing where a value it needs is.
+    """
+    if new_levels not in ("raise", "population"):
+        raise ModelError(f"new_levels must be 'raise' or 'population', not {new_levels!r}")
+    included = _included(fit.design, groups)
+    if newdata is None:
+        index, design = fit.design.index, fit.design
+        fitted = fitted_values(fit, "population")
+        if included:
+            codes = [
+                f.codes if i in included else np.full(fit.n, -1)
+                for i, f in enumerate(design.factors)
+            ]
+            fitted = fitted + fit.estimate.linear_predictor(_factor_columns_of(design), codes)
+        return pd.Series(fitted, index=index, name="predicted")
+    frame, complete = _new_rows(fit.design, newdata, included, new_levels)
+    values = np.full(number_of_rows(newdata), np.nan)
+    values[complete] = _predicted(fit, frame, included, new_levels)
+    index = newdata.index if isinstance(newdata, pd.DataFrame) else None
+    return pd.Series(values, index=index, name="predicted")
+
+
+def _included(design: Design, groups: Groups) -> set[int]:
+    """Places of the grouping factors whose effects are asked for."""
+    names = [factor.name for factor in design.factors]
+    if isinstance(groups, str):
+        if groups in ("all", "none"):
+            return set(range(len(names))) if groups == "all" else set()
+        groups = [groups]
+    unknown = [group for group in groups if group not in names]
+    if unknown:
+        known = ", ".join(repr(name) for name in names)
+        raise ModelError(
+            f"groups must be 'all', 'none' or names among {known}; {unknown[0]!r} is none of them"
+        )
+    return {names.index(group) for group in groups}
+
+
+def _new_rows(
+    design: Design, newdata: Any, included: Collection[int], new_levels: NewLevels
+) -> tuple[Frame, Array]:
+    """The columns prediction needs, in the rows that have them all, and which rows those are."""
+    expressions = [design.recipe.expression, *_offsets(design)]
+    expressions += [term.recipe.expression for term in design.terms if term.factor in included]
+    needed = dict.fromkeys(v for e in expressions for v in sorted(variables(e.text)))
+    labels = dict.fromkeys(v for i in sorted(included) for v in design.factors[i].variables)
+    frame = read_frame(newdata, [*needed, *(name for name in labels if name not in needed)])
+    checked = needed if new_levels == "population" else {**needed, **labels}
+    masks = [mask for name in checked if (mask := frame.missing(name)) is not None]
+    complete = np.ones(frame.n, dtype=bool)
+    for mask in masks:
+        complete &= ~mask
+    return (frame if complete.all() else frame.take(complete)), complete
+
+
+def _offsets(design: Design) -> list[Expression]:
+    if design.offset is None:
+        return []
+    if design.offsets is None:
+        raise DataError(
+            "the fit used an offset given as numbers, which new data cannot have; make it a column "
+            "and refit with offset='its name'"
+        )
+    return list(design.offsets)
+
+
+def _predicted(fit: Fit, frame: Frame, included: Collection[int], new_levels: NewLevels) -> Array:
+    design = fit.design
+    values = design.recipe.apply(frame)[:, design.kept] @ fit.estimate.beta
+    for expression in _offsets(design):
+        values = values + evaluate(expression, frame, "offset")
+    if not included:
+        return values
+    codes, columns = [], []
+    for i, factor in enumerate(design.factors):
+        terms = [term for term in design.terms if term.factor == i]
+        if i in included:
+            codes.append(_levels(factor, frame, new_levels))
+            columns.append(np.hstack([term.recipe.apply(frame) for term in terms]))
+        else:
+            codes.append(np.full(frame.n, -1))
+            columns.append(np.zeros((frame.n, sum(len(term.names) for term in terms))))
+    return values + fit.estimate.linear_predictor(columns, codes)
+
+
+def _levels(factor: GroupingFactor, frame: Frame, new_levels: NewLevels) -> IntArray:
+    codes = factor.encode(frame)
+    if new_levels == "population" or codes.min(initial=0) >= 0:
+        return codes
+    rows = np.flatnonzero(codes < 0)
+    shown = dict.fromkeys(_label(factor, frame, row) for row in rows[:1000])
+    names = ", ".join(repr(label) for label in list(shown)[:5])
+    raise DataError(
+        f"{factor.name!r} has levels the fit did not have: {names}"
+        f"{', ...' if len(shown) > 5 else ''}; new_levels='population' predicts them without "
+        "random effects"
+    )
+
+
+def _label(factor: GroupingFactor, frame: Frame, row: int) -> str:
+    parts = []
+    for name in factor.variables:
+        column = frame[name]
+        value = column.levels[column.codes[row]] if isinstance(column, Labels) else column[row]
+        parts.append(f"{value:g}" if isinstance(value, float) else str(value))
+    return ":".join(parts)
+
+
+def simulate(fit: Fit, n: int = 1, seed: int | np.random.Generator | None = None) -> pd.DataFrame:
+    """Responses drawn from the fitted model, new random effects included.
+
+    Parameters
+    ----------
+    fit : Fit
+    n : int
+        How many.
+    seed : int or numpy Generator, optional
+
+    Returns
+    -------
+    DataFrame
+        One row an observation used, columns ``sim_1`` to ``sim_n``.
+    """
+    if n < 1:
+        raise ModelError(f"n must be at least 1, not {n!r}")
+    rng = np.random.default_rng(seed)
+    design, estimate = fit.design, fit.estimate
+    draws = np.repeat(fitted_values(fit, "population")[:, None], n, axis=1)
+    for factor, Z, term in _effects(fit):
+        T = estimate.sigma * term.structure.factor(term.params)
+        u = rng.standard_normal((factor.n_levels, n, len(T))) @ T.T
+        draws += np.einsum("ia,isa->is", Z, u[factor.codes])
+    noise = estimate.sigma * rng.standard_normal(draws.shape)
+    if design.weights is not None:
+        noise /= np.sqrt(design.weights)[:, None]
+    names = [f"sim_{i + 1}" for i in range(n)]
+    return pd.DataFrame(draws + noise, index=design.index, columns=names)
+
+
+def _effects(fit: Fit) -> list[tuple[GroupingFactor, Array, Any]]:
+    return [
+        (fit.design.factors[term.factor], term.Z, estimate)
+        for term, estimate in zip(fit.design.terms, fit.estimate.terms, strict=True)
+    ]

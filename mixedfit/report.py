@@ -1,0 +1,203 @@
+"""A fit told in tables: the summary, and broom's tidy, glance and augment."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from mixedfit.arrays import Array
+from mixedfit.fit import Fit
+from mixedfit.predict import fitted_values, residuals
+from mixedfit.summary import Summary, Table, TableColumn, format_numbers
+from mixedfit.varcorr import VarCorr, variance_components
+
+__all__ = ["augment", "glance", "singular_text", "summarise", "tidy"]
+
+
+def summarise(fit: Fit) -> Summary:
+    """The whole fit for reading."""
+    design, optimum = fit.design, fit.optimum
+    criterion = "REML criterion" if fit.method == "REML" else "-2 log likelihood"
+    maximised = (
+        "restricted maximum likelihood (REML)" if fit.method == "REML" else "maximum likelihood"
+    )
+    counts = ", ".join(f"{f.name} {f.n_levels}" for f in design.factors)
+    facts = [
+        ("Formula", design.formula.text),
+        ("Observations", f"{design.n}; levels: {counts}" if counts else str(design.n)),
+        (criterion, f"{optimum.fun:.4f}"),
+        ("AIC, BIC", f"{akaike(fit):.2f}, {bayes(fit):.2f}"),
+        ("Verdict", f"{optimum.status}: {optimum.message}"),
+    ]
+    facts += [("Without variance", text) for text in singular_text(fit)]
+    if design.n_missing:
+        facts.append(("Left out", f"{design.n_missing} rows with missing values"))
+    if design.dropped:
+        facts.append(
+            ("Dropped columns", f"{', '.join(design.dropped)} (they repeat other columns)")
+        )
+    tables = [
+        _scaled_residuals(fit),
+        _random_effects(variance_components(fit)),
+        _fixed_effects(fit),
+    ]
+    return Summary(f"Linear mixed model fitted by {maximised}", facts, tables)
+
+
+def _scaled_residuals(fit: Fit) -> Table:
+    quantiles = np.quantile(residuals(fit, "pearson"), [0.0, 0.25, 0.5, 0.75, 1.0])
+    names = ("Min", "1Q", "Median", "3Q", "Max")
+    columns = [TableColumn(n, [f"{q:.3f}"]) for n, q in zip(names, quantiles, strict=True)]
+    return Table("Scaled residuals", columns)
+
+
+def _random_effects(varcorr: VarCorr) -> Table:
+    groups, names, sds, correlations = [], [], [], []
+    corr = varcorr.corr
+    for group, sd in varcorr.sd.items():
+        R = corr[group].to_numpy()
+        before: dict[int, list[int]] = {
+            i: block[:place] for block in varcorr.blocks[group] for place, i in enumerate(block)
+        }
+        for i, (name, value) in enumerate(sd.items()):
+            groups.append(group if i == 0 else "")
+            names.append(str(name))
+            sds.append(float(value))
+            correlations.append(["" if np.isnan(r) else f"{r:.2f}" for r in R[i, before[i]]])
+    groups.append("Residual")
+    names.append("")
+    sds.append(varcorr.sigma)
+    correlations.append([])
+    width = max(map(len, correlations))
+    columns = [
+        TableColumn("Group", groups, "left"),
+        TableColumn("Name", names, "left"),
+        TableColumn("Variance", format_numbers(np.square(sds))),
+        TableColumn("Std. dev.", format_numbers(sds)),
+    ]
+    for j in range(width):
+        cells = [row[j] if j < len(row) else "" for row in correlations]
+        columns.append(TableColumn("Corr." if j == 0 else "", cells))
+    return Table("Random effects", columns)
+
+
+def _fixed_effects(fit: Fit) -> Table:
+    se = standard_errors(fit)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        t = fit.estimate.beta / se
+    columns = [
+        TableColumn("", fit.design.names, "left"),
+        TableColumn("Estimate", format_numbers(fit.estimate.beta)),
+        TableColumn("Std. error", format_numbers(se)),
+        TableColumn("t value", [f"{value:.3f}" for value in t]),
+    ]
+    return Table(
+        "Fixed effects", columns, ["Degrees of freedom (df) are not computed: no p-values."]
+    )
+
+
+def singular_text(fit: Fit) -> list[str]:
+    """For each direction without variance, what it means in the user's columns."""
+    out = []
+    for t, columns in _singular_terms(fit).items():
+        term, estimate = fit.design.terms[t], fit.estimate.terms[t]
+        T = estimate.structure.factor(estimate.params)
+        variances = np.einsum("ab,ab->a", T, T)
+        zero = variances <= 1e-12 * max(float(variances.max()), 1e-300)
+        zero |= variances == 0.0
+        if zero.all():
+            out.append(f"{term.effect.label}: all its variances are zero")
+        elif zero.any():
+            names = ", ".join(n for n, z in zip(term.names, zero, strict=True) if z)
+            out.append(f"{term.effect.label}: the variance of {names} is zero")
+        elif len(T) == 2:
+            sign = "+1" if T[0] @ T[1] > 0.0 else "-1"
+            out.append(
+                f"{term.effect.label}: the correlation of {' and '.join(term.names)} is {sign}"
+            )
+        else:
+            out.append(
+                f"{term.effect.label}: its covariance has rank {len(T) - columns} of {len(T)}"
+            )
+    return out
+
+
+def _singular_terms(fit: Fit) -> dict[int, int]:
+    """Number of directions without variance, by term."""
+    out: dict[int, int] = {}
+    for direction in fit.optimum.singular:
+        out[direction.term] = out.get(direction.term, 0) + 1
+    return out
+
+
+def standard_errors(fit: Fit) -> Array:
+    """Standard errors of the fixed effects, shape (p,)."""
+    return fit.estimate.sigma * np.sqrt(fit.estimate.unscaled_covariance.diagonal())
+
+
+def akaike(fit: Fit) -> float:
+    """Akaike's information criterion, -2 log L + 2 parameters."""
+    return fit.optimum.fun + 2.0 * fit.n_params
+
+
+def bayes(fit: Fit) -> float:
+    """The Bayesian information criterion, -2 log L + parameters * log(rows), as lme4 counts."""
+    return fit.optimum.fun + np.log(fit.n) * fit.n_params
+
+
+def tidy(fit: Fit) -> pd.DataFrame:
+    """One row a parameter: effect, group, term, estimate, std_error, statistic."""
+    se = standard_errors(fit)
+    fixed = pd.DataFrame(
+        {
+            "effect": "fixed",
+            "group": None,
+            "term": fit.design.names,
+            "estimate": fit.estimate.beta,
+            "std_error": se,
+            "statistic": fit.estimate.beta / se,
+        }
+    )
+    components = variance_components(fit).to_frame()
+    kind = np.where(components["name2"].isna(), "sd", "cor")
+    name1 = components["name1"].fillna("Observation")
+    joined = np.where(kind == "sd", name1, name1 + "." + components["name2"].fillna(""))
+    random = pd.DataFrame(
+        {
+            "effect": "ran_pars",
+            "group": components["group"],
+            "term": [f"{k}__{n}" for k, n in zip(kind, joined, strict=True)],
+            "estimate": components["sdcor"],
+            "std_error": np.nan,
+            "statistic": np.nan,
+        }
+    )
+    return pd.concat([fixed, random], ignore_index=True)
+
+
+def glance(fit: Fit) -> pd.DataFrame:
+    """One row: how large the model is and how well it fits."""
+    row = {
+        "nobs": fit.n,
+        "n_params": fit.n_params,
+        "sigma": fit.estimate.sigma,
+        "llf": fit.llf,
+        "aic": akaike(fit),
+        "bic": bayes(fit),
+        "deviance": fit.optimum.fun,
+        "df_resid": fit.n - fit.n_params,
+        "method": fit.method,
+        "status": fit.optimum.status,
+    }
+    return pd.DataFrame([row])
+
+
+def augment(fit: Fit) -> pd.DataFrame:
+    """One row an observation used: response, levels, fitted, fixed, resid."""
+    columns: dict[str, object] = {fit.design.response.name: fit.design.y}
+    for factor in fit.design.factors:
+        columns[factor.name] = factor.levels[factor.codes].to_numpy()
+    columns["fitted"] = fitted_values(fit)
+    columns["fixed"] = fitted_values(fit, "population")
+    columns["resid"] = residuals(fit)
+    return pd.DataFrame(columns, index=fit.design.index)

@@ -1,0 +1,237 @@
+"""Which rows of the data a model uses: subset, weights, offset and missing values."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mixedfit.arrays import Array, IntArray
+from mixedfit.errors import DataError, MixedfitError
+from mixedfit.formula import Expression, parse_expression, python_code
+from mixedfit.frames import Frame, column_names, number_of_rows, read_frame
+from mixedfit.matrices import evaluate, variables
+
+__all__ = ["NaAction", "RowOptions", "UsedRows", "use_rows"]
+
+NaAction = Literal["drop", "raise"]
+
+
+@dataclass(frozen=True)
+class RowOptions:
+    """What the caller said about rows.
+
+    Parameters
+    ----------
+    subset : str or array of bool, optional
+        An expression in the columns (``"Days >= 2"``) or a mask with a value for each row.
+    weights : str or array, optional
+        Precision weights: a column, an expression in columns, or a number for each row.
+    offset : str or array, optional
+        A known part of the mean, likewise.
+    na_action : {"drop", "raise"}
+        What to do with rows that miss a value the model needs.
+    """
+
+    subset: str | ArrayLike | None = None
+    weights: str | ArrayLike | None = None
+    offset: str | ArrayLike | None = None
+    na_action: NaAction = "drop"
+
+    def __post_init__(self) -> None:
+        if self.na_action not in ("drop", "raise"):
+            raise MixedfitError(f"na_action must be 'drop' or 'raise', not {self.na_action!r}")
+
+
+@dataclass(frozen=True)
+class UsedRows:
+    """The rows a model uses, and what they hold.
+
+    Attributes
+    ----------
+    frame : Frame
+        The model's columns in those rows.
+    positions : int array of shape (n,) or None
+        Their places in the data; None where all are used.
+    total : int
+        Rows in the data.
+    n_missing : int
+        Rows left out because a value is missing.
+    weights, offset : array of shape (n,) or None
+    offset_expression : Expression or None
+        Where the offset was given as one.
+    """
+
+    frame: Frame
+    positions: IntArray | None
+    total: int
+    n_missing: int
+    weights: Array | None
+    offset: Array | None
+    offset_expression: Expression | None
+
+
+def use_rows(data: Any, names: list[str], options: RowOptions) -> UsedRows:
+    """Read columns and keep the rows to be used.
+
+    Parameters
+    ----------
+    data : frame of any kind
+    names : list of str
+        Columns the model reads.
+    options : RowOptions
+
+    Raises
+    ------
+    DataError
+        If a column is not there, a value is impossible, or no row is left.
+    """
+    expressions = {
+        what: _expression(value, data, what)
+        for what, value in (("weights", options.weights), ("offset", options.offset))
+        if value is not None
+    }
+    wanted = list(dict.fromkeys(names))
+    for expression in expressions.values():
+        if isinstance(expression, Expression):
+            wanted.extend(v for v in sorted(variables(expression.text)) if v not in wanted)
+    frame = read_frame(data, wanted)
+    total = number_of_rows(data)
+    if total == 0:
+        raise DataError("the data have no rows")
+    given = {
+        what: _numbers(value, total, what)
+        for what, value in expressions.items()
+        if not isinstance(value, Expression)
+    }
+    keep = np.ones(total, dtype=bool)
+    if options.subset is not None:
+        keep = _subset(options.subset, data, total)
+        if not keep.any():
+            raise DataError(f"subset keeps none of the {total} rows")
+    n_subset = int(keep.sum())
+    keep = _complete(frame, given, keep, options.na_action)
+    n_missing = n_subset - int(keep.sum())
+    positions = None
+    if not keep.all():
+        positions = np.flatnonzero(keep)
+        frame = frame.take(keep)
+        given = {what: values[keep] for what, values in given.items()}
+    for what, expression in expressions.items():
+        if isinstance(expression, Expression):
+            given[what] = evaluate(expression, frame, what)
+    if "weights" in given:
+        _check_weights(given["weights"])
+    offset = expressions.get("offset")
+    return UsedRows(
+        frame,
+        positions,
+        total,
+        n_missing,
+        given.get("weights"),
+        given.get("offset"),
+        offset if isinstance(offset, Expression) else None,
+    )
+
+
+def _expression(value: str | ArrayLike, data: Any, what: str) -> Expression | ArrayLike:
+    """A column or an expression in columns, where the value is text."""
+    if not isinstance(value, str):
+        return value
+    if value in column_names(data):
+        plain = re.fullmatch(r"[A-Za-z_.][\w.]*", value)
+        return Expression(value if plain else f"`{value}`")
+    if re.fullmatch(r"[A-Za-z_.][\w.]*", value):
+        return Expression(value)  # reading it says that there is no such column
+    try:
+        return parse_expression(f"I({value})")
+    except MixedfitError as error:
+        raise DataError(
+            f"{what}={value!r} is neither a column nor an expression: {error}"
+        ) from None
+
+
+def _numbers(value: Any, total: int, what: str) -> Array:
+    try:
+        array = np.asarray(value, dtype=float)
+    except (TypeError, ValueError):
+        raise DataError(
+            f"{what} must be a column name or numbers, not {type(value).__name__}"
+        ) from None
+    if array.ndim == 0:
+        array = np.full(total, float(array))
+    if array.shape != (total,):
+        raise DataError(f"{what} has shape {array.shape}, but the data have {total} rows")
+    return array
+
+
+def _check_weights(weights: Array) -> None:
+    bad = ~(np.isfinite(weights) & (weights > 0.0))
+    if bad.any():
+        first = weights[bad][0]
+        raise DataError(
+            f"weights must be positive and finite; {int(bad.sum())} are not (the first is "
+            f"{first:g}). Leave rows of weight zero out with subset="
+        )
+
+
+def _complete(
+    frame: Frame, given: dict[str, Array], keep: NDArray[np.bool_], na_action: NaAction
+) -> NDArray[np.bool_]:
+    """The kept rows in which nothing is missing."""
+    missing = {name: mask for name in frame.columns if (mask := frame.missing(name)) is not None}
+    missing |= {what: mask for what, v in given.items() if (mask := np.isnan(v)).any()}
+    missing = {name: mask for name, mask in missing.items() if mask[keep].any()}
+    if not missing:
+        return keep
+    counts = {name: int(mask[keep].sum()) for name, mask in missing.items()}
+    shown = ", ".join(f"{name!r} ({count})" for name, count in counts.items())
+    if na_action == "raise":
+        raise DataError(
+            f"values are missing in {shown}; fill them in, or leave those rows out with "
+            "na_action='drop'"
+        )
+    total = int(keep.sum())
+    for name, count in counts.items():
+        if count == total:
+            raise DataError(f"column {name!r} is missing in all {total} rows")
+    complete = keep & ~np.logical_or.reduce(list(missing.values()))
+    if not complete.any():
+        raise DataError(f"no row is complete: values are missing in {shown} of {total} rows")
+    return complete
+
+
+def _subset(subset: str | ArrayLike, data: Any, total: int) -> NDArray[np.bool_]:
+    if isinstance(subset, str):
+        return _subset_expression(subset, data, total)
+    mask = np.asarray(subset)
+    if mask.dtype != bool:
+        raise DataError(
+            "subset must be an expression such as 'Days >= 2' or an array of True and False, not "
+            f"of {mask.dtype}"
+        )
+    if mask.shape != (total,):
+        raise DataError(f"subset has shape {mask.shape}, but the data have {total} rows")
+    return mask
+
+
+_IN = re.compile(r"%in%\s*c\s*\(([^()]*)\)")
+
+
+def _subset_expression(subset: str, data: Any, total: int) -> NDArray[np.bool_]:
+    code = python_code(_IN.sub(r" in [\1]", subset))
+    words = set(re.findall(r"[A-Za-z_.][\w.]*", code)) | set(re.findall(r"`([^`]+)`", code))
+    names = [name for name in column_names(data) if name in words]
+    try:
+        mask = read_frame(data, names).pandas().eval(code)
+        values = np.asarray(mask)
+    except DataError:
+        raise
+    except Exception as error:  # noqa: BLE001  pandas raises many kinds for code it cannot evaluate
+        raise DataError(f"subset={subset!r} cannot be evaluated: {error}") from None
+    if values.dtype != bool or values.shape != (total,):
+        raise DataError(f"subset={subset!r} does not give True or False for each row")
+    return values
