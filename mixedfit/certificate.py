@@ -17,8 +17,8 @@ import numpy as np
 from mixedfit.arrays import Array
 from mixedfit.covariance import Structure
 from mixedfit.identify import moving_directions
-from mixedfit.likelihood import Evaluation, Likelihood
-from mixedfit.optimize import Minimum
+from mixedfit.likelihood import Evaluation, Likelihood, States
+from mixedfit.optimize import Minimum, held_at_bounds
 
 __all__ = ["Optimum", "SingularDirection", "Status", "certify", "settle"]
 
@@ -53,10 +53,10 @@ class Optimum:
     ----------
     fun : float
         Criterion: -2 log likelihood, or the REML criterion.
-    x : array of shape (r,)
-        Covariance parameters, in the working basis.
+    states : tuple of arrays
+        Of the covariance structures, in the working basis.
     gradient : array of shape (r,)
-        Of the criterion there, zero in parameters held at a bound.
+        Of the criterion there, zero in coordinates held at a bound.
     decrement : float
         Newton decrement: twice the decrease of the criterion a Newton step still promises.
     smallest_eigenvalue : float
@@ -69,7 +69,7 @@ class Optimum:
     """
 
     fun: float
-    x: Array
+    states: States
     gradient: Array
     decrement: float
     smallest_eigenvalue: float
@@ -79,41 +79,38 @@ class Optimum:
     singular: tuple[SingularDirection, ...] = ()
 
 
-def _null_directions(likelihood: Likelihood, x: Array) -> list[Array]:
+def _null_directions(point: Evaluation) -> list[Array]:
     """Orthonormal directions without variance of each term, (k, m)."""
-    out = []
-    for t, (factor, structure) in enumerate(likelihood.structures):
-        columns = likelihood.columns_of(t)
-        rows = likelihood.products.factors[factor].mean_rows[columns]
+    likelihood, out = point.likelihood, []
+    for t, ((factor, structure), state) in enumerate(
+        zip(likelihood.structures, point.states, strict=True)
+    ):
+        rows = likelihood.products.factors[factor].mean_rows[likelihood.columns_of(t)]
         root = np.sqrt(rows)
-        U, values, _ = np.linalg.svd(structure.factor(x[likelihood.slices[t]]) * root[:, None])
+        U, values, _ = np.linalg.svd(structure.factor(state) * root[:, None])
         null = U[:, values**2 < _NO_VARIANCE] * root[:, None]
         out.append(null / np.linalg.norm(null, axis=0))
     return out
 
 
-def settle(minimum: Minimum[Evaluation], null: list[Array]) -> Evaluation:
-    """The optimum with variances that converged to zero set to zero.
+def settle(point: Evaluation, null: list[Array]) -> Evaluation:
+    """An optimum with variances that converged to zero set to zero.
 
     Parameters
     ----------
-    minimum : Minimum
+    point : Evaluation
     null : list of arrays of shape (k, m)
         Directions without variance of each term.
     """
-    likelihood, x, changed = minimum.point.likelihood, minimum.x.copy(), False
-    for (_, structure), rows, directions in zip(
-        likelihood.structures, likelihood.slices, null, strict=True
+    states = list(point.states)
+    for t, ((_, structure), directions) in enumerate(
+        zip(point.likelihood.structures, null, strict=True)
     ):
         projector = _projector(structure, directions)
         if projector is not None:
-            settled = structure.rebase(x[rows], projector)
-            changed |= bool(np.any(settled != x[rows]))
-            x[rows] = settled
-    if not changed:
-        return minimum.point
-    point = likelihood(x)
-    return point if point.fun <= minimum.point.fun + 1e-7 else minimum.point
+            states[t] = structure.rebase(states[t], projector)
+    settled = point.likelihood.at(tuple(states))
+    return settled if settled.fun <= point.fun + 1e-7 else point
 
 
 def _projector(structure: Structure, null: Array) -> Array | None:
@@ -150,21 +147,19 @@ def certify(
     evaluation : Evaluation
         The likelihood there.
     """
-    likelihood = minimum.point.likelihood
-    point, null = minimum.point, _null_directions(likelihood, minimum.x)
+    point = minimum.point
+    likelihood, null = point.likelihood, _null_directions(point)
     if minimum.converged and any(directions.shape[1] for directions in null):
-        point = settle(minimum, null)
-        null = _null_directions(likelihood, point.params)
-    x, gradient = point.params, point.gradient
-    lower, upper = likelihood.bounds
-    held = ((x <= lower) & (gradient > 0.0)) | ((x >= upper) & (gradient < 0.0))
-    gradient = np.where(held, 0.0, gradient)
+        point = settle(point, null)
+        null = _null_directions(point)
+    held = held_at_bounds(point)
+    gradient = np.where(held, 0.0, point.gradient)
     singular = tuple(
         SingularDirection(t, direction) for t, block in enumerate(null) for direction in block.T
     )
     status: Status = "boundary" if singular or held.any() else "optimal"
     everywhere = identified and status == "optimal"
-    moves = None if everywhere else moving_directions(likelihood, x, held)
+    moves = None if everywhere else moving_directions(point, held)
     smallest, largest = _extreme_curvature(point, moves)
     if not minimum.converged:
         worst = int(np.argmax(np.abs(gradient)))
@@ -189,7 +184,7 @@ def certify(
         message += "; terms share a variance of which only the sum is determined"
     optimum = Optimum(
         point.fun,
-        x,
+        point.states,
         gradient,
         minimum.decrement,
         smallest,

@@ -1,14 +1,15 @@
-"""Covariance structures of the random effects: parameters to the relative covariance and back.
+"""Covariance structures of the random effects: states to the relative covariance and its charts.
 
 A random term with k columns has, at every level of its grouping factor, effects with covariance
-``sigma**2 * G(params)``, where ``G = T T'`` is k x k. A structure knows how its parameters fill T,
-how G and its derivatives depend on them, and how they change when the columns are rescaled; nobody
-else asks which kind it is.
+``sigma**2 * G``, where ``G = T T'`` is k x k. A structure is a family of such G. A member is kept
+as a *state*, an array only the structure reads; around each state it offers a *chart*, local
+coordinates in which a search steps. Nobody else asks which kind a structure is.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, Literal
@@ -51,48 +52,59 @@ class Structure(ABC):
     @property
     @abstractmethod
     def n_params(self) -> int:
-        """Number of parameters."""
-
-    @property
-    def bounds(self) -> tuple[Array, Array]:
-        """Lower and upper bounds of the parameters, each of shape (n_params,)."""
-        return np.full(self.n_params, -np.inf), np.full(self.n_params, np.inf)
+        """Number of coordinates, r."""
 
     @abstractmethod
     def start(self, G: Array) -> Array:
-        """Parameters of the member nearest in kind to a positive definite G of shape (k, k)."""
+        """The state nearest in kind to a positive definite G of shape (k, k)."""
+
+    def alternatives(self, G: Array) -> Iterator[Array]:
+        """Other states to start from, where the criterion may have several minima."""
+        del G
+        return iter(())
 
     @abstractmethod
-    def factor(self, params: Array) -> Array:
-        """Lower-triangular T of shape (k, k)."""
+    def factor(self, state: Array) -> Array:
+        """A square root T of G, shape (k, k)."""
 
     @abstractmethod
-    def tangents(self, params: Array) -> Array:
-        """Derivatives of G in each parameter, shape (n_params, k, k)."""
+    def tangents(self, state: Array) -> Array:
+        """Derivatives of G in each coordinate of the chart at the state, shape (r, k, k)."""
 
     @abstractmethod
-    def curvature(self, params: Array, adjoint: Array) -> Array:
-        """Second derivatives of ``sum(adjoint * G)``, shape (n_params, n_params)."""
+    def curvature(self, state: Array, adjoint: Array) -> Array:
+        """Second derivatives of ``sum(adjoint * G)`` in the coordinates, shape (r, r)."""
+
+    def room(self, state: Array) -> tuple[Array, Array]:
+        """How far each coordinate may fall (not positive) and rise, two arrays of shape (r,)."""
+        del state
+        return np.full(self.n_params, -np.inf), np.full(self.n_params, np.inf)
 
     @abstractmethod
-    def rebase(self, params: Array, B: Array) -> Array:
-        """Parameters of ``B G B'`` for a change of basis B of shape (k, k) the family allows."""
+    def move(self, state: Array, step: Array) -> Array:
+        """The state reached by a step of shape (r,) in the coordinates."""
 
     @abstractmethod
-    def theta(self, params: Array) -> Array:
+    def rebase(self, state: Array, B: Array) -> Array:
+        """The state of ``B G B'`` for a change of basis B of shape (k, k) the family allows."""
+
+    @abstractmethod
+    def theta(self, state: Array) -> Array:
         """The relative Cholesky parameters as lme4 lists them."""
 
     @abstractmethod
     def from_theta(self, theta: Array) -> Array:
-        """Parameters from lme4's list; the inverse of `theta`."""
+        """The state with these parameters."""
 
 
 @dataclass(frozen=True)
 class Unstructured(Structure):
-    """Any covariance: T is a free lower triangle, listed by column.
+    """Any covariance.
 
-    The criterion is even in each column of T, so no bound is needed; `theta` gives the
-    representative with a non-negative diagonal.
+    The state is ``[s, U]`` stacked to shape (k + 1, k): G has eigenvectors U (columns) and
+    eigenvalues ``s**2``, largest first. The chart is a lower triangle added to ``diag(s)`` in the
+    basis U: it has no singular points, where a Cholesky factor fixed in one basis has a curved
+    valley whenever an early pivot is small.
     """
 
     size: int
@@ -108,39 +120,68 @@ class Unstructured(Structure):
         return self.size * (self.size + 1) // 2
 
     def start(self, G: Array) -> Array:
-        return np.asarray(np.linalg.cholesky(G)[self._lower])
+        values, vectors = np.linalg.eigh(G)
+        return np.vstack([np.sqrt(np.maximum(values[::-1], 0.0)), vectors[:, ::-1]])
 
-    def factor(self, params: Array) -> Array:
-        T = np.zeros((self.size, self.size))
-        T[self._lower] = params
-        return T
+    def _of_root(self, F: Array) -> Array:
+        U, s, _ = np.linalg.svd(F)
+        return np.vstack([s, U])
 
-    def tangents(self, params: Array) -> Array:
-        T = self.factor(params)
+    def factor(self, state: Array) -> Array:
+        return state[1:] * state[0]
+
+    def tangents(self, state: Array) -> Array:
+        s, U = state[0], state[1:]
         rows, columns = self._lower
-        tangents = np.zeros((self.n_params, self.size, self.size))
-        index = np.arange(self.n_params)
-        tangents[index, rows] = T[:, columns].T
-        return tangents + tangents.transpose(0, 2, 1)
+        outer = U.T[rows, :, None] * (s[columns, None] * U.T[columns])[:, None, :]
+        return outer + outer.transpose(0, 2, 1)
 
-    def curvature(self, params: Array, adjoint: Array) -> Array:
+    def curvature(self, state: Array, adjoint: Array) -> Array:
+        U = state[1:]
         rows, columns = self._lower
-        same_column = columns[:, None] == columns[None, :]
-        return 2.0 * np.where(same_column, adjoint[np.ix_(rows, rows)], 0.0)
+        rotated = U.T @ adjoint @ U
+        return 2.0 * np.where(columns[:, None] == columns, rotated[rows[:, None], rows], 0.0)
 
-    def rebase(self, params: Array, B: Array) -> Array:
-        return lower_factor(B @ self.factor(params))[self._lower]
+    def move(self, state: Array, step: Array) -> Array:
+        L = np.diag(state[0])
+        L[self._lower] += step
+        return self._of_root(state[1:] @ L)
 
-    def theta(self, params: Array) -> Array:
-        return lower_factor(self.factor(params))[self._lower]
+    def rebase(self, state: Array, B: Array) -> Array:
+        return self._of_root(B @ self.factor(state))
+
+    def theta(self, state: Array) -> Array:
+        return lower_factor(self.factor(state))[self._lower]
 
     def from_theta(self, theta: Array) -> Array:
-        return np.asarray(theta, dtype=float)
+        T = np.zeros((self.size, self.size))
+        T[self._lower] = theta
+        return self._of_root(T)
+
+
+class _Parametric(Structure):
+    """A family whose state is a vector of parameters, its own chart, within bounds."""
+
+    @property
+    def bounds(self) -> tuple[Array, Array]:
+        """Lower and upper bounds of the parameters, each of shape (r,)."""
+        return np.full(self.n_params, -np.inf), np.full(self.n_params, np.inf)
+
+    def room(self, state: Array) -> tuple[Array, Array]:
+        lower, upper = self.bounds
+        fall, rise = lower - state, upper - state
+        # A step cut short at a bound may miss it by rounding.
+        return np.where(fall > -1e-12, 0.0, fall), np.where(rise < 1e-12, 0.0, rise)
+
+    def move(self, state: Array, step: Array) -> Array:
+        return state + step
 
 
 @dataclass(frozen=True)
-class Diagonal(Structure):
+class Diagonal(_Parametric):
     """Independent effects: one relative standard deviation a column, or one for all.
+
+    The criterion is even in each of them, so none needs a bound.
 
     Parameters
     ----------
@@ -165,38 +206,40 @@ class Diagonal(Structure):
         variances = np.maximum(np.diagonal(G), 0.0)
         return np.sqrt(variances.mean(keepdims=True) if self.homogeneous else variances)
 
-    def factor(self, params: Array) -> Array:
-        return np.diag(np.broadcast_to(params, self.size))
+    def alternatives(self, G: Array) -> Iterator[Array]:
+        if self.homogeneous and self.size > 1:
+            yield from np.sqrt(np.maximum(np.diagonal(G), 0.0))[:, None]
 
-    def tangents(self, params: Array) -> Array:
+    def factor(self, state: Array) -> Array:
+        return np.diag(np.broadcast_to(state, self.size))
+
+    def tangents(self, state: Array) -> Array:
         if self.homogeneous:
-            return 2.0 * params[0] * np.eye(self.size)[None]
+            return 2.0 * state[0] * np.eye(self.size)[None]
         tangents = np.zeros((self.size,) * 3)
         index = np.arange(self.size)
-        tangents[index, index, index] = 2.0 * params
+        tangents[index, index, index] = 2.0 * state
         return tangents
 
-    def curvature(self, params: Array, adjoint: Array) -> Array:
+    def curvature(self, state: Array, adjoint: Array) -> Array:
         diagonal = 2.0 * np.diagonal(adjoint)
         return diagonal.sum().reshape(1, 1) if self.homogeneous else np.diag(diagonal)
 
-    def rebase(self, params: Array, B: Array) -> Array:
+    def rebase(self, state: Array, B: Array) -> Array:
         scale = np.diagonal(B)
-        return np.abs(params * (scale[:1] if self.homogeneous else scale))
+        return np.abs(state * (scale[:1] if self.homogeneous else scale))
 
-    def theta(self, params: Array) -> Array:
-        return np.abs(params)
+    def theta(self, state: Array) -> Array:
+        return np.abs(state)
 
     def from_theta(self, theta: Array) -> Array:
         return np.asarray(theta, dtype=float)
 
 
-@dataclass(frozen=True)
-class _ScaledCorrelation(Structure):
+class _ScaledCorrelation(_Parametric):
     """``G = diag(s) R(rho) diag(s)``: relative standard deviations s, then one correlation."""
 
-    size: int
-    homogeneous: bool = False
+    homogeneous: bool
 
     @property
     def equivariance(self) -> Equivariance:  # type: ignore[override]
@@ -212,7 +255,8 @@ class _ScaledCorrelation(Structure):
 
     @property
     def bounds(self) -> tuple[Array, Array]:
-        lower = np.zeros(self.n_params)
+        # One common s enters as its square: it may pass zero, where its slope is zero too.
+        lower = np.full(self.n_params, -np.inf if self.homogeneous else 0.0)
         upper = np.full(self.n_params, np.inf)
         lower[-1], upper[-1] = self._lowest_correlation, 1.0
         return lower, upper
@@ -229,21 +273,30 @@ class _ScaledCorrelation(Structure):
     def _mean_correlation(self, R: Array) -> float:
         """A correlation parameter for a given correlation matrix."""
 
-    def _scales(self, params: Array) -> Array:
-        return np.broadcast_to(params[:-1], self.size)
+    def _scales(self, state: Array) -> Array:
+        return np.broadcast_to(state[:-1], self.size)
 
-    def start(self, G: Array) -> Array:
-        s = np.sqrt(np.maximum(np.diagonal(G), 1e-12))
-        rho = self._mean_correlation(G / np.outer(s, s)) if self.size > 1 else 0.0
+    def _state(self, s: Array, rho: float) -> Array:
         inside = np.clip(rho, 0.9 * self._lowest_correlation, 0.9)
         return np.append(np.sqrt(np.mean(s**2)) if self.homogeneous else s, inside)
 
-    def factor(self, params: Array) -> Array:
-        return self._scales(params)[:, None] * self._correlation_factor(float(params[-1]))
+    def start(self, G: Array) -> Array:
+        s = np.sqrt(np.maximum(np.diagonal(G), 1e-12))
+        return self._state(s, self._mean_correlation(G / np.outer(s, s)))
 
-    def tangents(self, params: Array) -> Array:
-        s = self._scales(params)
-        R, dR, _ = self._correlation(float(params[-1]))
+    def alternatives(self, G: Array) -> Iterator[Array]:
+        s = np.sqrt(np.maximum(np.diagonal(G), 1e-12))
+        scales = [np.full_like(s, one) for one in s] if self.homogeneous else [s]
+        for scale in scales:
+            for rho in (0.6, 0.0, 0.6 * self._lowest_correlation):
+                yield self._state(scale, rho)
+
+    def factor(self, state: Array) -> Array:
+        return np.abs(self._scales(state))[:, None] * self._correlation_factor(float(state[-1]))
+
+    def tangents(self, state: Array) -> Array:
+        s = self._scales(state)
+        R, dR, _ = self._correlation(float(state[-1]))
         by_scale = np.zeros((self.size,) * 3)
         index = np.arange(self.size)
         by_scale[index, index] = R * s
@@ -252,9 +305,9 @@ class _ScaledCorrelation(Structure):
             by_scale = by_scale.sum(axis=0, keepdims=True)
         return np.concatenate([by_scale, (np.outer(s, s) * dR)[None]])
 
-    def curvature(self, params: Array, adjoint: Array) -> Array:
-        s = self._scales(params)
-        R, dR, d2R = self._correlation(float(params[-1]))
+    def curvature(self, state: Array, adjoint: Array) -> Array:
+        s = self._scales(state)
+        R, dR, d2R = self._correlation(float(state[-1]))
         scales = 2.0 * adjoint * R
         mixed = 2.0 * (adjoint * dR) @ s
         if self.homogeneous:
@@ -262,13 +315,13 @@ class _ScaledCorrelation(Structure):
         corner = np.array([[s @ (adjoint * d2R) @ s]])
         return np.block([[scales, mixed[:, None]], [mixed[None, :], corner]])
 
-    def rebase(self, params: Array, B: Array) -> Array:
+    def rebase(self, state: Array, B: Array) -> Array:
         scale = np.abs(np.diagonal(B))
-        return np.append(params[:-1] * (scale[:1] if self.homogeneous else scale), params[-1])
+        return np.append(np.abs(state[:-1]) * (scale[:1] if self.homogeneous else scale), state[-1])
 
-    def theta(self, params: Array) -> Array:
+    def theta(self, state: Array) -> Array:
         columns, rows = np.triu_indices(self.size)
-        return self.factor(params)[rows, columns]
+        return self.factor(state)[rows, columns]
 
     def from_theta(self, theta: Array) -> Array:
         T = np.zeros((self.size, self.size))
@@ -281,9 +334,12 @@ class _ScaledCorrelation(Structure):
 class CompoundSymmetry(_ScaledCorrelation):
     """One correlation between all pairs; a standard deviation each, or one for all."""
 
+    size: int
+    homogeneous: bool = False
+
     @property
     def _lowest_correlation(self) -> float:
-        return -1.0 / (self.size - 1) if self.size > 1 else -1.0
+        return -1.0 / (self.size - 1)
 
     def _correlation(self, rho: float) -> tuple[Array, Array, Array]:
         off = 1.0 - np.eye(self.size)
@@ -308,6 +364,7 @@ class CompoundSymmetry(_ScaledCorrelation):
 class AR1(_ScaledCorrelation):
     """Correlation ``rho**|i - j|`` between columns i and j, taken in their order."""
 
+    size: int
     homogeneous: bool = True
 
     def _correlation(self, rho: float) -> tuple[Array, Array, Array]:
@@ -330,7 +387,10 @@ class AR1(_ScaledCorrelation):
 
 @dataclass(frozen=True)
 class BlockDiagonal(Structure):
-    """Independent blocks, each with a structure of its own, side by side on one grouping factor."""
+    """Independent blocks, each with a structure of its own, side by side in one term.
+
+    The state holds the blocks' states one after the other.
+    """
 
     blocks: tuple[Structure, ...]
 
@@ -348,7 +408,8 @@ class BlockDiagonal(Structure):
         return sum(block.n_params for block in self.blocks)
 
     @cached_property
-    def _slices(self) -> tuple[tuple[Structure, slice, slice], ...]:
+    def _parts(self) -> tuple[tuple[Structure, slice, slice], ...]:
+        """Each block, its columns and its coordinates."""
         out, column, parameter = [], 0, 0
         for block in self.blocks:
             columns = slice(column, column + block.size)
@@ -357,42 +418,67 @@ class BlockDiagonal(Structure):
             column, parameter = columns.stop, parameters.stop
         return tuple(out)
 
-    @property
-    def bounds(self) -> tuple[Array, Array]:
-        lower, upper = zip(*(block.bounds for block in self.blocks), strict=True)
-        return np.concatenate(lower), np.concatenate(upper)
-
-    def start(self, G: Array) -> Array:
-        return np.concatenate([block.start(G[c, c]) for block, c, _ in self._slices])
-
-    def factor(self, params: Array) -> Array:
-        T = np.zeros((self.size, self.size))
-        for block, c, r in self._slices:
-            T[c, c] = block.factor(params[r])
-        return T
-
-    def tangents(self, params: Array) -> Array:
-        tangents = np.zeros((self.n_params, self.size, self.size))
-        for block, c, r in self._slices:
-            tangents[r, c, c] = block.tangents(params[r])
-        return tangents
-
-    def curvature(self, params: Array, adjoint: Array) -> Array:
-        curvature = np.zeros((self.n_params, self.n_params))
-        for block, c, r in self._slices:
-            curvature[r, r] = block.curvature(params[r], adjoint[c, c])
-        return curvature
-
-    def rebase(self, params: Array, B: Array) -> Array:
-        return np.concatenate([block.rebase(params[r], B[c, c]) for block, c, r in self._slices])
-
-    def theta(self, params: Array) -> Array:
-        return np.concatenate([block.theta(params[r]) for block, _, r in self._slices])
-
-    def from_theta(self, theta: Array) -> Array:
+    def _split(self, state: Array) -> list[Array]:
         out, start = [], 0
         for block in self.blocks:
-            length = len(block.theta(np.zeros(block.n_params)))
-            out.append(block.from_theta(theta[start : start + length]))
+            shape = block.start(np.eye(block.size)).shape
+            length = int(np.prod(shape))
+            out.append(state[start : start + length].reshape(shape))
             start += length
-        return np.concatenate(out)
+        return out
+
+    def _join(self, states: list[Array]) -> Array:
+        return np.concatenate([state.ravel() for state in states])
+
+    def start(self, G: Array) -> Array:
+        return self._join([block.start(G[c, c]) for block, c, _ in self._parts])
+
+    def factor(self, state: Array) -> Array:
+        T = np.zeros((self.size, self.size))
+        for (block, c, _), part in zip(self._parts, self._split(state), strict=True):
+            T[c, c] = block.factor(part)
+        return T
+
+    def tangents(self, state: Array) -> Array:
+        tangents = np.zeros((self.n_params, self.size, self.size))
+        for (block, c, r), part in zip(self._parts, self._split(state), strict=True):
+            tangents[r, c, c] = block.tangents(part)
+        return tangents
+
+    def curvature(self, state: Array, adjoint: Array) -> Array:
+        curvature = np.zeros((self.n_params, self.n_params))
+        for (block, c, r), part in zip(self._parts, self._split(state), strict=True):
+            curvature[r, r] = block.curvature(part, adjoint[c, c])
+        return curvature
+
+    def room(self, state: Array) -> tuple[Array, Array]:
+        rooms = [b.room(p) for b, p in zip(self.blocks, self._split(state), strict=True)]
+        return np.concatenate([r[0] for r in rooms]), np.concatenate([r[1] for r in rooms])
+
+    def move(self, state: Array, step: Array) -> Array:
+        return self._join(
+            [
+                block.move(part, step[r])
+                for (block, _, r), part in zip(self._parts, self._split(state), strict=True)
+            ]
+        )
+
+    def rebase(self, state: Array, B: Array) -> Array:
+        return self._join(
+            [
+                block.rebase(part, B[c, c])
+                for (block, c, _), part in zip(self._parts, self._split(state), strict=True)
+            ]
+        )
+
+    def theta(self, state: Array) -> Array:
+        parts = zip(self.blocks, self._split(state), strict=True)
+        return np.concatenate([block.theta(part) for block, part in parts])
+
+    def from_theta(self, theta: Array) -> Array:
+        states, start = [], 0
+        for block in self.blocks:
+            length = len(block.theta(block.start(np.eye(block.size))))
+            states.append(block.from_theta(theta[start : start + length]))
+            start += length
+        return self._join(states)

@@ -430,7 +430,7 @@ def _random_term(
 def _structure(effect: RandomEffect, k: int) -> Structure:
     homogeneous = effect.homogeneous
     if effect.structure == "us":
-        return Unstructured(k)
+        return Unstructured(k) if k > 1 else Diagonal(1)
     if effect.structure == "diag":
         return Diagonal(k, bool(homogeneous))
     if k < 2:

@@ -30,7 +30,7 @@ class TermEstimate:
         The term's columns among those of its factor.
     total : array of shape (k, k)
         Working columns are the user's times this.
-    params : array of shape (r,)
+    state : array
         Of the structure, for the user's columns.
     """
 
@@ -38,12 +38,17 @@ class TermEstimate:
     structure: Structure
     columns: slice
     total: Array
-    params: Array
+    state: Array
+
+    @cached_property
+    def root(self) -> Array:
+        """A square root T of the relative covariance, (k, k)."""
+        return self.structure.factor(self.state)
 
     @property
     def theta(self) -> Array:
         """Relative Cholesky parameters as lme4 lists them."""
-        return self.structure.theta(self.params)
+        return self.structure.theta(self.state)
 
 
 class Estimate:
@@ -79,14 +84,13 @@ class Estimate:
 
     @cached_property
     def terms(self) -> tuple[TermEstimate, ...]:
-        """The random terms, in the order of the parameters."""
+        """The random terms, in the design's order."""
         likelihood = self.evaluation.likelihood
         out = []
         for t, (factor, structure) in enumerate(likelihood.structures):
             total = self.basis.random[t].total
-            params = structure.rebase(self.evaluation.params[likelihood.slices[t]], total)
-            columns = likelihood.columns_of(t)
-            out.append(TermEstimate(factor, structure, columns, total, params))
+            state = structure.rebase(self.evaluation.states[t], total)
+            out.append(TermEstimate(factor, structure, likelihood.columns_of(t), total, state))
         return tuple(out)
 
     @cached_property
@@ -108,7 +112,7 @@ class Estimate:
         """Covariance of one level's effects, (k, k) a grouping factor, in squared units."""
         out = [np.zeros((f.k, f.k)) for f in self.evaluation.likelihood.products.factors]
         for term in self.terms:
-            T = term.structure.factor(term.params)
+            T = term.root
             out[term.factor][term.columns, term.columns] = self.sigma**2 * T @ T.T
         return out
 

@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mixedfit.arrays import Array
 from mixedfit.certificate import Optimum, certify
 from mixedfit.crossproducts import CrossProducts
 from mixedfit.design import Design
 from mixedfit.errors import ModelError
 from mixedfit.estimate import Estimate
 from mixedfit.identify import check_identified
-from mixedfit.likelihood import Evaluation, Likelihood, Method
+from mixedfit.likelihood import Evaluation, Likelihood, Method, States
 from mixedfit.optimize import Control, minimise
 from mixedfit.threads import one_thread
 
@@ -42,7 +41,7 @@ class Fit:
     def evaluation(self) -> Evaluation:
         """The likelihood at the optimum, made again from the design where it was not kept."""
         with one_thread():
-            return likelihood_of(self.design, self.method)(self.optimum.x)
+            return likelihood_of(self.design, self.method).at(self.optimum.states)
 
     @cached_property
     def estimate(self) -> Estimate:
@@ -73,7 +72,7 @@ class Fit:
     @property
     def n_params(self) -> int:
         """Fixed effects, covariance parameters and the residual variance."""
-        return self.p + len(self.optimum.x) + 1
+        return self.p + len(self.optimum.gradient) + 1
 
     @property
     def llf(self) -> float:
@@ -117,26 +116,28 @@ def fit_design(
         likelihood = likelihood_of(design, method)
         labels = [term.effect.label for term in design.terms]
         identified = check_identified(likelihood, labels, [term.names for term in design.terms])
-        x = likelihood.start() if start is None else _user_start(likelihood, start)
-        minimum = minimise(likelihood, x, likelihood.bounds, control)
-        optimum, evaluation = certify(minimum, labels, identified)
+        starts = likelihood.starts() if start is None else [_user_start(likelihood, start)]
+        minima = [minimise(likelihood.at(states), control) for states in starts]
+        best = min(minima, key=lambda minimum: minimum.point.fun)
+        optimum, evaluation = certify(best, labels, identified)
     fit = Fit(design, method, optimum)
     fit.__dict__["evaluation"] = evaluation
     return fit
 
 
-def _user_start(likelihood: Likelihood, start: ArrayLike) -> Array:
+def _user_start(likelihood: Likelihood, start: ArrayLike) -> States:
     theta = np.asarray(start, dtype=float)
-    lengths = [len(s.theta(np.ones(s.n_params))) for _, s in likelihood.structures]
+    lengths = [
+        len(structure.theta(state))
+        for (_, structure), state in zip(likelihood.structures, likelihood.unit, strict=True)
+    ]
     if theta.shape != (sum(lengths),) or not np.isfinite(theta).all():
         raise ModelError(
             f"start must hold the {sum(lengths)} finite numbers of theta, not shape {theta.shape}"
         )
     parts = np.split(theta, np.cumsum(lengths)[:-1])
     bases = likelihood.products.basis.random
-    return np.concatenate(
-        [
-            structure.rebase(structure.from_theta(part), basis.inverse)
-            for (_, structure), part, basis in zip(likelihood.structures, parts, bases, strict=True)
-        ]
+    return tuple(
+        structure.rebase(structure.from_theta(part), basis.inverse)
+        for (_, structure), part, basis in zip(likelihood.structures, parts, bases, strict=True)
     )

@@ -13,7 +13,7 @@ import numpy as np
 
 from mixedfit.arrays import Array, BoolArray
 from mixedfit.errors import ModelError
-from mixedfit.likelihood import Likelihood
+from mixedfit.likelihood import Evaluation, Likelihood
 
 __all__ = ["check_identified", "moving_directions"]
 
@@ -79,31 +79,28 @@ def check_identified(
 
 
 def _columns(likelihood: Likelihood, term: int, weights: Array, names: Sequence[str]) -> str:
-    structure = likelihood.structures[term][1]
-    tangents = structure.tangents(structure.start(np.eye(structure.size)))
+    tangents = likelihood.structures[term][1].tangents(likelihood.unit[term])
     touched = np.abs(tangents[weights > 1e-3]).sum(axis=(0, 1)) > 0.0
     return " and ".join(repr(name) for name, used in zip(names, touched, strict=True) if used)
 
 
-def moving_directions(likelihood: Likelihood, params: Array, held: BoolArray) -> Array:
-    """Orthonormal directions of the parameters in which Sigma moves, (r, m).
+def moving_directions(point: Evaluation, held: BoolArray) -> Array:
+    """Orthonormal directions of the coordinates in which Sigma moves, (r, m).
 
     Parameters
     ----------
-    likelihood : Likelihood
-    params : array of shape (r,)
+    point : Evaluation
     held : array of bool of shape (r,)
-        Parameters held at a bound.
+        Coordinates held at a bound.
     """
-    M = likelihood.sigma_products(params)[:-1, :-1]
-    unit = likelihood.sigma_products().diagonal()[:-1]
+    M = point.likelihood.sigma_products(point.states)[:-1, :-1]
+    unit = point.likelihood.sigma_products().diagonal()[:-1]
     free = np.flatnonzero(~held & (M.diagonal() > 1e-20 * unit))
-    out = np.zeros((len(params), 0))
     if not len(free):
-        return out
+        return np.zeros((len(held), 0))
     scale = 1.0 / np.sqrt(M.diagonal()[free])
     values, vectors = np.linalg.eigh(M[np.ix_(free, free)] * np.outer(scale, scale))
     moving = scale[:, None] * vectors[:, values > _NOTHING]
-    out = np.zeros((len(params), moving.shape[1]))
+    out = np.zeros((len(held), moving.shape[1]))
     out[free] = np.linalg.qr(moving)[0]
     return out

@@ -10,10 +10,11 @@ complement on the response is ``r^2 = 1 / [S^-1]_yy``, and ``df = n`` (ML) or ``
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 from scipy.linalg import lapack
@@ -27,13 +28,14 @@ from mixedfit.errors import ModelError
 from mixedfit.linalg import spd_inverse
 from mixedfit.moments import moment_covariances, moment_system
 
-__all__ = ["Evaluation", "Likelihood", "Method"]
+__all__ = ["Evaluation", "Likelihood", "Method", "States"]
 
 Method = Literal["REML", "ML"]
+States: TypeAlias = tuple[Array, ...]
 
 
 class Likelihood:
-    """Criterion of a model as a function of its covariance parameters.
+    """Criterion of a model as a function of the states of its covariance structures.
 
     Parameters
     ----------
@@ -76,87 +78,86 @@ class Likelihood:
 
     @cached_property
     def by_factor(self) -> IntArray:
-        """Parameters listed factor by factor."""
+        """Coordinates listed factor by factor."""
         index = np.arange(self.n_params)
         parts = [index[self.slices[t]] for terms in self.terms_of for t, _ in terms]
         return np.concatenate(parts)
 
-    @cached_property
-    def bounds(self) -> tuple[Array, Array]:
-        """Lower and upper bounds of the parameters."""
-        lower, upper = zip(*(s.bounds for _, s in self.structures), strict=True)
-        return np.concatenate(lower), np.concatenate(upper)
-
-    def factors(self, params: Array) -> list[Array]:
-        """Relative factors T of shape (k, k), one a grouping factor."""
+    def _blocks(self, parts: Sequence[Array]) -> list[Array]:
+        """Each factor's terms' arrays (..., k_t, k_t) put on the diagonal of one (..., k, k)."""
         out = []
         for sums, terms in zip(self.products.factors, self.terms_of, strict=True):
             if len(terms) == 1:
-                t = terms[0][0]
-                out.append(self.structures[t][1].factor(params[self.slices[t]]))
+                out.append(parts[terms[0][0]])
                 continue
-            T = np.zeros((sums.k, sums.k))
+            stacked = []
             for t, columns in terms:
-                T[columns, columns] = self.structures[t][1].factor(params[self.slices[t]])
-            out.append(T)
+                padded = np.zeros((*parts[t].shape[:-2], sums.k, sums.k))
+                padded[..., columns, columns] = parts[t]
+                stacked.append(padded)
+            joined = stacked[0].ndim == 3
+            out.append(np.concatenate(stacked) if joined else np.sum(stacked, axis=0))
         return out
 
-    def tangents(self, params: Array) -> list[Array]:
-        """Derivatives of each factor's G in its own parameters, (r_f, k, k)."""
-        out = []
-        for sums, terms in zip(self.products.factors, self.terms_of, strict=True):
-            parts = []
-            for t, columns in terms:
-                own = self.structures[t][1].tangents(params[self.slices[t]])
-                if len(terms) == 1:
-                    parts.append(own)
-                    continue
-                padded = np.zeros((len(own), sums.k, sums.k))
-                padded[:, columns, columns] = own
-                parts.append(padded)
-            out.append(parts[0] if len(parts) == 1 else np.concatenate(parts))
-        return out
+    def factors(self, states: States) -> list[Array]:
+        """Square roots T of G of shape (k, k), one a grouping factor."""
+        return self._blocks(
+            [s.factor(state) for (_, s), state in zip(self.structures, states, strict=True)]
+        )
+
+    def tangents(self, states: States) -> list[Array]:
+        """Derivatives of each factor's G in the coordinates of its terms, (r_f, k, k)."""
+        return self._blocks(
+            [s.tangents(state) for (_, s), state in zip(self.structures, states, strict=True)]
+        )
 
     @cached_property
-    def _unit_tangents(self) -> list[Array]:
-        return self.tangents(np.concatenate([s.start(np.eye(s.size)) for _, s in self.structures]))
+    def unit(self) -> States:
+        """States of unit covariance."""
+        return tuple(s.start(np.eye(s.size)) for _, s in self.structures)
 
     @cached_property
     def _moments(self) -> tuple[Array, Array]:
-        return moment_system(self.products, self._unit_tangents)
+        return moment_system(self.products, self.tangents(self.unit))
 
-    def sigma_products(self, params: Array | None = None) -> Array:
-        """``tr(V_r V_s)`` for the derivatives ``V_r`` of Sigma in each parameter.
+    def sigma_products(self, states: States | None = None) -> Array:
+        """``tr(V_r V_s)`` for the derivatives ``V_r`` of Sigma in each coordinate.
 
         Parameters
         ----------
-        params : array, optional
-            Where; by default at unit variances.
+        states : tuple of arrays, optional
+            Where; by default at unit covariances.
 
         Returns
         -------
         array of shape (r + 1, r + 1)
-            In the order of the parameters, the residual variance last.
+            In the order of the terms, the residual variance last.
         """
-        if params is None:
+        if states is None:
             matrix = self._moments[0]
         else:
-            matrix = moment_system(self.products, self.tangents(params))[0]
+            matrix = moment_system(self.products, self.tangents(states))[0]
         index = np.append(self.by_factor, self.n_params)
         out = np.empty_like(matrix)
         out[np.ix_(index, index)] = matrix
         return out
 
-    def start(self) -> Array:
-        """Parameters at the moment estimates."""
-        G = moment_covariances(self.products, self._unit_tangents, *self._moments)
-        out = np.empty(self.n_params)
-        for f, terms in enumerate(self.terms_of):
-            for t, columns in terms:
-                out[self.slices[t]] = self.structures[t][1].start(G[f][columns, columns])
-        return out
+    def starts(self) -> Iterator[States]:
+        """States to start from: the moment estimates, and others where terms ask for them."""
+        G = moment_covariances(self.products, self.tangents(self.unit), *self._moments)
+        own = [
+            G[f][columns, columns]
+            for (f, _), columns in zip(
+                self.structures, map(self.columns_of, range(len(self.structures))), strict=True
+            )
+        ]
+        first = tuple(s.start(g) for (_, s), g in zip(self.structures, own, strict=True))
+        yield first
+        for t, ((_, structure), g) in enumerate(zip(self.structures, own, strict=True)):
+            for other in structure.alternatives(g):
+                yield (*first[:t], other, *first[t + 1 :])
 
-    def __call__(self, params: Array) -> Evaluation:
+    def at(self, states: States) -> Evaluation:
         """Evaluate the criterion.
 
         Raises
@@ -164,10 +165,9 @@ class Likelihood:
         ModelError
             If the remainder is not positive definite: the model leaves no residual variation.
         """
-        eliminated = self.elimination.forward(self.factors(params))
-        return Evaluation(
-            self, params, eliminated, _Remainder.of(eliminated.S, self.df, self.method)
-        )
+        eliminated = self.elimination.forward(self.factors(states))
+        remainder = _Remainder.of(eliminated.S, self.df, self.method)
+        return Evaluation(self, states, eliminated, remainder)
 
 
 @dataclass(frozen=True)
@@ -223,10 +223,13 @@ class _Remainder:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The criterion at one point, its derivatives and estimates on demand."""
+    """The criterion at one point, its derivatives and estimates on demand.
+
+    Derivatives are in the coordinates of the structures' charts at this point, term by term.
+    """
 
     likelihood: Likelihood
-    params: Array
+    states: States
     eliminated: Eliminated
     remainder: _Remainder
 
@@ -242,12 +245,36 @@ class Evaluation:
 
     @cached_property
     def tangents(self) -> list[Array]:
-        """Derivatives of each factor's G in its parameters."""
-        return self.likelihood.tangents(self.params)
+        """Derivatives of each factor's G in the coordinates of its terms."""
+        return self.likelihood.tangents(self.states)
+
+    def _terms(self) -> Iterator[tuple[Structure, Array, slice]]:
+        """Each term's structure, state and coordinates."""
+        like = self.likelihood
+        for (_, structure), state, rows in zip(
+            like.structures, self.states, like.slices, strict=True
+        ):
+            yield structure, state, rows
+
+    @cached_property
+    def room(self) -> tuple[Array, Array]:
+        """How far each coordinate may fall and rise."""
+        rooms = [structure.room(state) for structure, state, _ in self._terms()]
+        return np.concatenate([r[0] for r in rooms]), np.concatenate([r[1] for r in rooms])
+
+    @property
+    def scale(self) -> float:
+        """The size of the square roots T."""
+        return float(np.sqrt(sum(np.vdot(T, T) for T in self.eliminated.T)))
+
+    def move(self, step: Array) -> Evaluation:
+        """The criterion where a step in the coordinates leads."""
+        moved = tuple(structure.move(state, step[rows]) for structure, state, rows in self._terms())
+        return self.likelihood.at(moved)
 
     @cached_property
     def gradient(self) -> Array:
-        """First derivatives in the parameters, shape (r,)."""
+        """First derivatives, shape (r,)."""
         out = np.empty(self.likelihood.n_params)
         parts = [
             np.einsum("rab,ab->r", dG, G)
@@ -258,7 +285,7 @@ class Evaluation:
 
     @cached_property
     def hessian(self) -> Array:
-        """Second derivatives in the parameters, shape (r, r)."""
+        """Second derivatives, shape (r, r)."""
         r, rem = self.likelihood, self.remainder
         N = rem.N
         dS, H = second_order(self.eliminated, self.adjoint, N, self.tangents)
@@ -325,5 +352,6 @@ class Evaluation:
             for t, columns in terms:
                 rows = like.slices[t]
                 structure = like.structures[t][1]
-                out[rows, rows] = structure.curvature(self.params[rows], G[columns, columns])
+                adjoint = G[columns, columns]
+                out[rows, rows] = structure.curvature(self.states[t], adjoint)
         return out

@@ -1,27 +1,29 @@
-"""Minimisation of a smooth function with exact derivatives, within bounds.
+"""Minimisation of a smooth function with exact derivatives.
 
 A trust-region Newton method: each step minimises the quadratic model exactly (through its
 eigenvalues, so that a saddle is left along its negative curvature), and the method stops on the
 *Newton decrement* ``g'H^-1 g``, the decrease the model still promises: a measure without units,
 where differences of the function itself drown in rounding.
+
+The function lives on points that carry their own local coordinates; a step in those leads to a new
+point, with coordinates of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, Self, TypeVar
 
 import numpy as np
 
-from mixedfit.arrays import Array, IntArray
+from mixedfit.arrays import Array, BoolArray, IntArray
 from mixedfit.errors import ModelError
 
-__all__ = ["Control", "Minimum", "Point", "minimise"]
+__all__ = ["Control", "Minimum", "Point", "held_at_bounds", "minimise"]
 
 
 class Point(Protocol):
-    """A function at one point."""
+    """A function at one point, in r local coordinates around it."""
 
     @property
     def fun(self) -> float:
@@ -38,6 +40,17 @@ class Point(Protocol):
     @property
     def model_hessian(self) -> Array:
         """A cheaper matrix to step with, where the Hessian itself is dear."""
+
+    @property
+    def room(self) -> tuple[Array, Array]:
+        """How far each coordinate may fall (not positive) and rise, two arrays of shape (r,)."""
+
+    @property
+    def scale(self) -> float:
+        """The size of the coordinates: a first step goes about this far."""
+
+    def move(self, step: Array) -> Self:
+        """The function where a step of shape (r,) leads."""
 
 
 P = TypeVar("P", bound=Point)
@@ -71,9 +84,7 @@ class Minimum(Generic[P]):
 
     Attributes
     ----------
-    x : array of shape (r,)
     point : Point
-        The function there.
     decrement : float
         Newton decrement left.
     nfev : int
@@ -81,28 +92,19 @@ class Minimum(Generic[P]):
     converged : bool
     """
 
-    x: Array
     point: P
     decrement: float
     nfev: int
     converged: bool
 
 
-def minimise(
-    function: Callable[[Array], P],
-    start: Array,
-    bounds: tuple[Array, Array],
-    control: Control | None = None,
-) -> Minimum[P]:
+def minimise(start: P, control: Control | None = None) -> Minimum[P]:
     """Minimise a function.
 
     Parameters
     ----------
-    function : callable
-        From x to the function's `Point` there.
-    start : array of shape (r,)
-    bounds : pair of arrays of shape (r,)
-        Lower and upper bounds, infinite where there are none.
+    start : Point
+        The function where the search starts.
     control : Control, optional
 
     Returns
@@ -110,46 +112,70 @@ def minimise(
     Minimum
     """
     control = control or Control()
-    lower, upper = bounds
-    x = np.clip(start, lower, upper)
-    point = function(x)
-    nfev, radius = 1, 2.0 * max(1.0, float(np.linalg.norm(x)))
-    exact = False
+    point, nfev, radius, exact = start, 1, 2.0 * max(1.0, start.scale), False
     while True:
         H = point.hessian if exact else point.model_hessian
-        free = _free(x, point.gradient, lower, upper)
-        model = _Quadratic(point.gradient[free], H[np.ix_(free, free)])
+        model, free, step = _within_bounds(point, H, radius)
         if model.decrement <= control.tolerance and model.convex:
             if exact or H is point.hessian:
-                return Minimum(x, point, model.decrement, nfev, True)
+                return Minimum(point, model.decrement, nfev, True)
             exact = True
             continue
-        if nfev >= control.max_evaluations or radius < 1e-12:
-            return Minimum(x, point, model.decrement, nfev, False)
-        step = np.zeros_like(x)
-        step[free] = model.step(radius)
-        new = np.clip(x + step, lower, upper)
-        trial = function(new)
+        if nfev >= control.max_evaluations or radius < 1e-10:
+            return Minimum(point, model.decrement, nfev, False)
+        gain, trial = _try(point, step, H, model, free)
         nfev += 1
-        step = new - x
-        expected = -float(point.gradient @ step + 0.5 * step @ H @ step)
         length = float(np.linalg.norm(step))
-        if expected > 1e-12 * (1.0 + abs(point.fun)):
-            gain = (point.fun - trial.fun) / expected
-        else:  # the decrease drowns in rounding: judge by the decrement
-            gain = 1.0 if model.promise(trial.gradient[free]) < model.decrement else -1.0
         if gain < 0.25:
             radius = 0.25 * length
         elif gain > 0.75 and length > 0.8 * radius:
             radius *= 3.0
         if gain > 1e-4:
-            x, point = new, trial
+            point = trial
 
 
-def _free(x: Array, gradient: Array, lower: Array, upper: Array) -> IntArray:
-    """Coordinates not held at a bound by the gradient."""
-    held = ((x <= lower) & (gradient > 0.0)) | ((x >= upper) & (gradient < 0.0))
-    return np.flatnonzero(~held)
+def _within_bounds(point: Point, H: Array, radius: float) -> tuple[_Quadratic, IntArray, Array]:
+    """The quadratic model, the coordinates that can move in it, and its step within a radius.
+
+    Coordinates whose step would leave the bounds at once stay where they are; the rest of the step
+    is cut short where it meets a bound.
+    """
+    fall, rise = point.room
+    free = np.flatnonzero(~held_at_bounds(point))
+    while True:
+        model = _Quadratic(point.gradient[free], H[np.ix_(free, free)])
+        step = np.zeros_like(point.gradient)
+        for sign in (1.0, -1.0):  # along negative curvature both ways may lead down, one outside
+            step[free] = model.step(radius, sign)
+            stopped = ((fall >= 0.0) & (step < 0.0)) | ((rise <= 0.0) & (step > 0.0))
+            if not stopped.any():
+                break
+        if not stopped.any():
+            break
+        free = free[~stopped[free]]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        fractions = np.where(step < 0.0, fall / step, np.where(step > 0.0, rise / step, np.inf))
+    return model, free, step * min(1.0, float(fractions.min(initial=np.inf)))
+
+
+def _try(point: P, step: Array, H: Array, model: _Quadratic, free: IntArray) -> tuple[float, P]:
+    """The function after a step, and its decrease relative to the expected one."""
+    expected = -float(point.gradient @ step + 0.5 * step @ H @ step)
+    try:
+        trial = point.move(step)
+    except ModelError:  # out of the region where the function exists
+        return -1.0, point
+    if expected > 1e-12 * (1.0 + abs(point.fun)):
+        return (point.fun - trial.fun) / expected, trial
+    # The decrease drowns in rounding: judge by the decrement.
+    left = model.promise(trial.gradient[free])
+    return (1.0 if left < model.decrement else -1.0), trial
+
+
+def held_at_bounds(point: Point) -> BoolArray:
+    """Coordinates the gradient holds at a bound, shape (r,)."""
+    fall, rise = point.room
+    return ((fall >= 0.0) & (point.gradient > 0.0)) | ((rise <= 0.0) & (point.gradient < 0.0))
 
 
 class _Quadratic:
@@ -174,8 +200,11 @@ class _Quadratic:
         """``g'H^-1 g`` for any gradient g, flat directions left out."""
         return float((g @ self.vectors) ** 2 @ self._weights)
 
-    def step(self, radius: float) -> Array:
-        """The minimiser of the model within a radius."""
+    def step(self, radius: float, sign: float = 1.0) -> Array:
+        """The minimiser of the model within a radius.
+
+        Where there are two, at a stationary point of negative curvature, ``sign`` chooses.
+        """
         values, g = self.values[self.active], self.g[self.active]
         lowest = float(values.min(initial=np.inf))
         shift = 0.0
@@ -189,7 +218,7 @@ class _Quadratic:
             missing = radius**2 - float(s @ s)
             lowest_at = int(values.argmin())
             if missing > 1e-8 * radius**2:
-                s[lowest_at] += np.copysign(np.sqrt(missing), s[lowest_at])
+                s[lowest_at] += sign * np.copysign(np.sqrt(missing), s[lowest_at])
         inside[self.active] = s
         return self.vectors @ inside
 

@@ -218,7 +218,7 @@ def simulate(fit: Fit, n: int = 1, seed: int | np.random.Generator | None = None
     design, estimate = fit.design, fit.estimate
     draws = np.repeat(fitted_values(fit, "population")[:, None], n, axis=1)
     for factor, Z, term in _effects(fit):
-        T = estimate.sigma * term.structure.factor(term.params)
+        T = estimate.sigma * term.root
         u = rng.standard_normal((factor.n_levels, n, len(T))) @ T.T
         draws += np.einsum("ia,isa->is", Z, u[factor.codes])
     noise = estimate.sigma * rng.standard_normal(draws.shape)

@@ -101,7 +101,7 @@ def singular_text(fit: Fit) -> list[str]:
     out = []
     for t, columns in _singular_terms(fit).items():
         term, estimate = fit.design.terms[t], fit.estimate.terms[t]
-        T = estimate.structure.factor(estimate.params)
+        T = estimate.root
         variances = np.einsum("ab,ab->a", T, T)
         zero = variances <= 1e-12 * max(float(variances.max()), 1e-300)
         zero |= variances == 0.0
