@@ -1,5 +1,7 @@
 """Mixed models and empirical Bayes."""
 
+from mixedfit import datasets
+from mixedfit.crosscheck import CrossCheck, crosscheck
 from mixedfit.errors import DataError, FormulaError, MixedfitError, MixedfitWarning, ModelError
 from mixedfit.model import lmer
 from mixedfit.optimize import Control
@@ -7,11 +9,14 @@ from mixedfit.results import MixedResults
 
 __all__ = [
     "Control",
+    "CrossCheck",
     "DataError",
     "FormulaError",
     "MixedResults",
     "MixedfitError",
     "MixedfitWarning",
     "ModelError",
+    "crosscheck",
+    "datasets",
     "lmer",
 ]

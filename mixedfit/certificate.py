@@ -18,6 +18,7 @@ from mixedfit.arrays import Array
 from mixedfit.covariance import Structure
 from mixedfit.identify import moving_directions
 from mixedfit.likelihood import Evaluation, Likelihood, States
+from mixedfit.linalg import left_singular, symmetric_eigen
 from mixedfit.optimize import Minimum, held_at_bounds
 
 __all__ = ["Optimum", "SingularDirection", "Status", "certify", "settle"]
@@ -87,9 +88,9 @@ def _null_directions(point: Evaluation) -> list[Array]:
     ):
         rows = likelihood.products.factors[factor].mean_rows[likelihood.columns_of(t)]
         root = np.sqrt(rows)
-        U, values, _ = np.linalg.svd(structure.factor(state) * root[:, None])
+        U, values = left_singular(structure.factor(state) * root[:, None])
         null = U[:, values**2 < _NO_VARIANCE] * root[:, None]
-        out.append(null / np.linalg.norm(null, axis=0))
+        out.append(null / np.linalg.norm(null, axis=0) if null.size else null)
     return out
 
 
@@ -207,5 +208,5 @@ def _extreme_curvature(point: Evaluation, moves: Array | None) -> tuple[float, f
     H = point.hessian if moves is None else moves.T @ point.hessian @ moves
     if len(H) == 0:
         return np.inf, np.inf
-    eigenvalues = np.linalg.eigvalsh(H)
+    eigenvalues, _ = symmetric_eigen(H)
     return float(eigenvalues[0]), float(eigenvalues[-1])

@@ -9,7 +9,7 @@ coordinates in which a search steps. Nobody else asks which kind a structure is.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, Literal
@@ -17,7 +17,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from mixedfit.arrays import Array, IntArray
-from mixedfit.linalg import lower_factor
+from mixedfit.linalg import left_singular, lower_factor, symmetric_eigen
 
 __all__ = [
     "AR1",
@@ -26,6 +26,7 @@ __all__ = [
     "Diagonal",
     "Structure",
     "Unstructured",
+    "joined_room",
 ]
 
 Equivariance = Literal["linear", "diagonal", "scalar"]
@@ -75,10 +76,13 @@ class Structure(ABC):
     def curvature(self, state: Array, adjoint: Array) -> Array:
         """Second derivatives of ``sum(adjoint * G)`` in the coordinates, shape (r, r)."""
 
-    def room(self, state: Array) -> tuple[Array, Array]:
-        """How far each coordinate may fall (not positive) and rise, two arrays of shape (r,)."""
+    def room(self, state: Array) -> tuple[Array, Array] | None:
+        """How far each coordinate may fall (not positive) and rise, two arrays of shape (r,).
+
+        None where no coordinate has a bound.
+        """
         del state
-        return np.full(self.n_params, -np.inf), np.full(self.n_params, np.inf)
+        return None
 
     @abstractmethod
     def move(self, state: Array, step: Array) -> Array:
@@ -120,12 +124,17 @@ class Unstructured(Structure):
         return self.size * (self.size + 1) // 2
 
     def start(self, G: Array) -> Array:
-        values, vectors = np.linalg.eigh(G)
-        return np.vstack([np.sqrt(np.maximum(values[::-1], 0.0)), vectors[:, ::-1]])
+        values, vectors = symmetric_eigen(G)
+        return self._state(np.sqrt(np.maximum(values[::-1], 0.0)), vectors[:, ::-1])
+
+    def _state(self, s: Array, U: Array) -> Array:
+        state = np.empty((self.size + 1, self.size))
+        state[0], state[1:] = s, U
+        return state
 
     def _of_root(self, F: Array) -> Array:
-        U, s, _ = np.linalg.svd(F)
-        return np.vstack([s, U])
+        U, s = left_singular(F)
+        return self._state(s, U)
 
     def factor(self, state: Array) -> Array:
         return state[1:] * state[0]
@@ -163,11 +172,13 @@ class _Parametric(Structure):
     """A family whose state is a vector of parameters, its own chart, within bounds."""
 
     @property
-    def bounds(self) -> tuple[Array, Array]:
-        """Lower and upper bounds of the parameters, each of shape (r,)."""
-        return np.full(self.n_params, -np.inf), np.full(self.n_params, np.inf)
+    def bounds(self) -> tuple[Array, Array] | None:
+        """Lower and upper bounds of the parameters, each of shape (r,); None without bounds."""
+        return None
 
-    def room(self, state: Array) -> tuple[Array, Array]:
+    def room(self, state: Array) -> tuple[Array, Array] | None:
+        if self.bounds is None:
+            return None
         lower, upper = self.bounds
         fall, rise = lower - state, upper - state
         # A step cut short at a bound may miss it by rounding.
@@ -276,9 +287,10 @@ class _ScaledCorrelation(_Parametric):
     def _scales(self, state: Array) -> Array:
         return np.broadcast_to(state[:-1], self.size)
 
-    def _state(self, s: Array, rho: float) -> Array:
-        inside = np.clip(rho, 0.9 * self._lowest_correlation, 0.9)
-        return np.append(np.sqrt(np.mean(s**2)) if self.homogeneous else s, inside)
+    def _state(self, s: Array, rho: float, inside: float = 0.9) -> Array:
+        """A state, its correlation at most this share of the way to its bounds."""
+        rho = np.clip(rho, inside * self._lowest_correlation, inside)
+        return np.append(np.sqrt(np.mean(s**2)) if self.homogeneous else s, rho)
 
     def start(self, G: Array) -> Array:
         s = np.sqrt(np.maximum(np.diagonal(G), 1e-12))
@@ -327,7 +339,10 @@ class _ScaledCorrelation(_Parametric):
         T = np.zeros((self.size, self.size))
         columns, rows = np.triu_indices(self.size)
         T[rows, columns] = theta
-        return self.start(T @ T.T)
+        s = np.sqrt(np.einsum("ab,ab->a", T, T))
+        nonzero = np.maximum(s, 1e-300)
+        R = T @ T.T / np.outer(nonzero, nonzero)
+        return self._state(s, self._mean_correlation(R), inside=1.0)
 
 
 @dataclass(frozen=True)
@@ -383,6 +398,19 @@ class AR1(_ScaledCorrelation):
 
     def _mean_correlation(self, R: Array) -> float:
         return float(np.diagonal(R, 1).mean())
+
+
+def joined_room(
+    rooms: Sequence[tuple[Array, Array] | None], lengths: Sequence[int]
+) -> tuple[Array, Array] | None:
+    """The room of several structures' coordinates, one after the other."""
+    if all(room is None for room in rooms):
+        return None
+    parts = [
+        (np.full(length, -np.inf), np.full(length, np.inf)) if room is None else room
+        for room, length in zip(rooms, lengths, strict=True)
+    ]
+    return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
 
 @dataclass(frozen=True)
@@ -451,9 +479,9 @@ class BlockDiagonal(Structure):
             curvature[r, r] = block.curvature(part, adjoint[c, c])
         return curvature
 
-    def room(self, state: Array) -> tuple[Array, Array]:
+    def room(self, state: Array) -> tuple[Array, Array] | None:
         rooms = [b.room(p) for b, p in zip(self.blocks, self._split(state), strict=True)]
-        return np.concatenate([r[0] for r in rooms]), np.concatenate([r[1] for r in rooms])
+        return joined_room(rooms, [block.n_params for block in self.blocks])
 
     def move(self, state: Array, step: Array) -> Array:
         return self._join(

@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
+from scipy.linalg import lapack
 
 from mixedfit.arrays import Array, IntArray
 from mixedfit.covariance import Equivariance
 from mixedfit.design import Design
 from mixedfit.errors import DataError
-from mixedfit.linalg import spd_inverse
+from mixedfit.linalg import cholesky, spd_inverse
 
 __all__ = ["Basis", "CrossProducts", "FactorSums", "WorkingBasis"]
 
@@ -60,7 +61,7 @@ class Basis:
             return cls._from(center, np.diag(1.0 / np.sqrt(mean_square)), constant, columns)
         centred = columns
         if constant is not None and k > 1:
-            center = columns.mean(axis=0)
+            center = columns.sum(axis=0) / n
             center[constant] = 0.0
             centred = columns - center
         transform, smallest = _orthonormalising(centred)
@@ -90,8 +91,9 @@ def _orthonormalising(columns: Array) -> tuple[Array, float]:
     """``inv(R)`` of columns = Q R with mean squares of Q one, and the least pivot relative to 1."""
     gram = columns.T @ columns / len(columns)
     scale = 1.0 / np.sqrt(gram.diagonal())
-    R = np.linalg.cholesky(gram * scale * scale[:, None]).T
-    return scale[:, None] * np.linalg.inv(R), float(R.diagonal().min())
+    R = cholesky(gram * scale * scale[:, None]).T
+    inverse, _ = lapack.dtrtri(R)
+    return scale[:, None] * inverse, float(R.diagonal().min())
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,10 @@ class WorkingBasis:
         """The basis that suits all rows of a design."""
         fixed = Basis.of(design.X, "linear", design.intercept)
         random = tuple(
-            Basis.of(term.Z, term.structure.equivariance, term.intercept) for term in design.terms
+            fixed
+            if term.Z is design.X and term.structure.equivariance == "linear"
+            else Basis.of(term.Z, term.structure.equivariance, term.intercept)
+            for term in design.terms
         )
         coefficients, scale = _least_squares(design, fixed)
         return cls(fixed, random, coefficients, scale)
@@ -312,7 +317,7 @@ def _working_rows(design: Design, basis: WorkingBasis) -> tuple[Array, list[list
         E *= root[:, None]
     Z: list[list[Array]] = [[] for _ in design.factors]
     for term, term_basis in zip(design.terms, basis.random, strict=True):
-        W = term_basis.apply(term.Z).T
+        W = X.T if term_basis is basis.fixed else term_basis.apply(term.Z).T
         Z[term.factor].extend(np.ascontiguousarray(W if root is None else W * root))
     return E, Z
 

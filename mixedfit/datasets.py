@@ -188,8 +188,8 @@ def describe(name: str) -> str:
     columns = data_set.columns
     names = max(len(column) for column in columns)
     units = max(len(about.unit or "-") for about in columns.values())
-    source = textwrap.fill(f"Source: {data_set.source}", 90, subsequent_indent="  ")
-    lines = [data_set.title, source, f"Rows: {data_set.rows}", ""]
+    source = _wrapped(f"Source: {data_set.source}", indent="  ")
+    lines = [data_set.title, *source, f"Rows: {data_set.rows}", ""]
     for column, about in columns.items():
         meaning = about.description + _levels(about)
         lines.append(f"{column:{names}}  {about.unit or '-':{units}}  {meaning}")
@@ -205,6 +205,10 @@ def _levels(about: _Column, at_most: int = 8) -> str:
     return f"; levels {(' < ' if about.ordered else ', ').join(about.levels)}"
 
 
+def _wrapped(text: str, indent: str = "") -> builtins.list[str]:
+    return textwrap.wrap(text, 90, subsequent_indent=indent, break_on_hyphens=False)
+
+
 @functools.cache
 def _loader(name: str) -> Callable[[], pd.DataFrame]:
     """The function `mixedfit.datasets` shows under the name of a data set."""
@@ -214,7 +218,7 @@ def _loader(name: str) -> Callable[[], pd.DataFrame]:
         return load(name)
 
     section = [data_set.title, ""]
-    section += ["Source", "------", *textwrap.wrap(data_set.source, 90), ""]
+    section += ["Source", "------", *_wrapped(data_set.source), ""]
     section += ["Columns", "-------"]
     for column, about in data_set.columns.items():
         section += [f"{column} : {about.kind()}", f"    {about.description}{_levels(about)}"]

@@ -20,7 +20,7 @@ from mixedfit.errors import DataError, ModelError
 from mixedfit.formula import Expression, Formula, RandomEffect, with_contrasts
 from mixedfit.frames import Frame, Labels
 from mixedfit.linalg import independent_columns
-from mixedfit.matrices import Recipe, evaluate, variables
+from mixedfit.matrices import CONTRASTS, Recipe, evaluate, variables
 from mixedfit.rows import RowOptions, use_rows
 
 __all__ = ["Design", "GroupingFactor", "RandomTerm", "Response"]
@@ -264,7 +264,7 @@ class Design:
         fixed, recipe = Recipe.learn(with_contrasts(formula.fixed, codings), frame, matrices)
         response = Response(formula.response, evaluate(formula.response, frame, "response"))
         kept = _independent(fixed, recipe, response.name)
-        factors, terms = _random_part(formula.random, frame, codings, matrices)
+        factors, terms = _random_part(formula.random, frame, codings, matrices, (fixed, recipe))
         offset = used.offset
         offsets: tuple[Expression, ...] | None = formula.offsets
         if offset is not None:
@@ -344,7 +344,7 @@ def _codings(
                 f"columns, not shape {matrix.shape}"
             )
         matrices[name] = matrix
-        codings[name] = f"contr.custom(`contrasts_of_{name}`)"
+        codings[name] = f"contr.custom(`{CONTRASTS}{name}`)"
     return codings, matrices
 
 
@@ -378,6 +378,7 @@ def _random_part(
     frame: Frame,
     codings: Mapping[str, str],
     matrices: Mapping[str, Array],
+    fixed: tuple[Array, Recipe],
 ) -> tuple[tuple[GroupingFactor, ...], tuple[RandomTerm, ...]]:
     """Grouping factors and terms, both by decreasing number of levels as lme4 lists them."""
     groups = {effect.group: None for effect in effects}
@@ -388,7 +389,16 @@ def _random_part(
         _check_factor(factor, frame.n)
     ordered = sorted(effects, key=lambda effect: -learned[place[effect.group]].n_levels)
     terms = tuple(
-        _random_term(effect, place[effect.group], frame, codings, matrices) for effect in ordered
+        _random_term(
+            effect,
+            place[effect.group],
+            learned[place[effect.group]],
+            frame,
+            codings,
+            matrices,
+            fixed,
+        )
+        for effect in ordered
     )
     return tuple(learned), terms
 
@@ -408,12 +418,18 @@ def _check_factor(factor: GroupingFactor, n: int) -> None:
 
 def _random_term(
     effect: RandomEffect,
-    factor: int,
+    place: int,
+    factor: GroupingFactor,
     frame: Frame,
     codings: Mapping[str, str],
     matrices: Mapping[str, Array],
+    fixed: tuple[Array, Recipe],
 ) -> RandomTerm:
-    Z, recipe = Recipe.learn(with_contrasts(effect.columns, codings), frame, matrices)
+    expression = with_contrasts(effect.columns, codings)
+    if expression == fixed[1].expression:  # one matrix serves both
+        Z, recipe = fixed
+    else:
+        Z, recipe = Recipe.learn(expression, frame, matrices)
     k = Z.shape[1]
     if k == 0:
         raise ModelError(f"{effect.label} has no columns: write 1 for an intercept")
@@ -424,7 +440,13 @@ def _random_term(
             f"{effect.label}: column {aliased!r} is constant or repeats the columns before it, "
             "so its effects cannot be told from theirs; leave it out"
         )
-    return RandomTerm(effect, factor, recipe, Z, _structure(effect, k))
+    if k * factor.n_levels >= frame.n:
+        raise ModelError(
+            f"{effect.label} has {k * factor.n_levels} random effects ({factor.n_levels} levels "
+            f"with {k} columns) for {frame.n} rows: they cannot be told from the residual; use "
+            "fewer columns"
+        )
+    return RandomTerm(effect, place, recipe, Z, _structure(effect, k))
 
 
 def _structure(effect: RandomEffect, k: int) -> Structure:

@@ -161,7 +161,7 @@ def parse(text: str) -> Formula:
                 raise FormulaError(f"a random term cannot be subtracted: {_source(addend, text)!r}")
             random.extend(effects)
         elif len(addend) == 1 and (inner := _call(addend[0].token, "offset")) is not None:
-            offsets.append(_translated(_tokens(inner)))
+            offsets.append(_arithmetic(_tokens(inner), inner))
         else:
             fixed.extend([sign, *addend] if fixed or sign == "-" else addend)
     fixed_expression = _translated(fixed) if fixed else Expression("1")
@@ -425,14 +425,20 @@ def _call(code: str, function: str) -> str | None:
 def _response(tokens: list[Token], text: str) -> Expression:
     if _bars(tokens):
         raise FormulaError(f"the response may not contain '|': {text!r}")
-    if len(tokens) > 1:  # arithmetic, as R takes it left of '~'
-        source = _source(tokens, text)
-        return Expression(f"I({python_code(source)})", ((f"I({python_code(source)})", source),))
     if _call(tokens[0].token, "cbind") is not None:
         raise FormulaError(
             f"{tokens[0].token!r}: lmer models one numeric response; fit each column by itself"
         )
-    return _translated(tokens)
+    return _arithmetic(tokens, text)
+
+
+def _arithmetic(tokens: list[Token], text: str) -> Expression:
+    """A column, a call, or arithmetic in them: what R takes left of '~' and in offset()."""
+    if len(tokens) == 1:
+        return _translated(tokens)
+    source = _source(tokens, text)
+    code = f"I({python_code(source)})"
+    return Expression(code, ((_formulaic_name(code), source), (code, source)))
 
 
 def _translated(tokens: Sequence[Token | str]) -> Expression:

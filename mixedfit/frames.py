@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-import narwhals as nw
+import narwhals.stable.v2 as nw
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -58,12 +58,22 @@ class Labels:
         return pd.Categorical.from_codes(self.codes, categories=self.levels, ordered=self.ordered)
 
     def matched(self, levels: pd.Index) -> Labels:
-        """The same labels coded by other levels; -1 where those do not have a label."""
-        place = np.append(levels.get_indexer(self.levels), -1)
+        """The same labels coded by other levels; -1 where those do not have a label.
+
+        Numbers match their text: 308 is the level "308".
+        """
+        own, others = self.levels, levels
+        if pd.api.types.is_numeric_dtype(own.dtype) != pd.api.types.is_numeric_dtype(others.dtype):
+            own, others = _as_text(own), _as_text(others)
+        place = np.append(others.get_indexer(own), -1)
         return Labels(place[self.codes], levels, self.ordered)
 
 
 Column: TypeAlias = NDArray[Any] | Labels
+
+
+def _as_text(levels: pd.Index) -> pd.Index:
+    return pd.Index([f"{v:g}" if isinstance(v, float) else str(v) for v in levels], dtype=object)
 
 
 @dataclass(frozen=True)
@@ -199,9 +209,10 @@ def _from_anything(name: str, values: Any) -> Column:
     if isinstance(series, nw.Series):
         return _from_narwhals(name, series)
     try:
-        return _from_pandas(name, pd.Series(values))
+        made = pd.Series(values)
     except (TypeError, ValueError):
         raise DataError(f"column {name!r} is not one-dimensional") from None
+    return _from_pandas(name, made)
 
 
 def _from_pandas(name: str, series: pd.Series) -> Column:
@@ -254,6 +265,8 @@ def _from_narwhals(name: str, series: nw.Series[Any]) -> Column:
         return _labels(series.to_numpy())
     if dtype in (nw.Categorical, nw.Enum):
         levels = pd.Index(series.cat.get_categories().to_list())
+        if dtype == nw.Categorical and series.implementation.is_polars():
+            levels = levels.sort_values()  # polars keeps them in the order it happened to meet them
         text = series.cast(nw.String).to_numpy()
         codes, found = pd.factorize(text)
         return Labels(np.append(levels.get_indexer(pd.Index(found)), -1)[codes], levels)

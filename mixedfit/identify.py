@@ -14,6 +14,7 @@ import numpy as np
 from mixedfit.arrays import Array, BoolArray
 from mixedfit.errors import ModelError
 from mixedfit.likelihood import Evaluation, Likelihood
+from mixedfit.linalg import symmetric_eigen
 
 __all__ = ["check_identified", "moving_directions"]
 
@@ -24,7 +25,7 @@ _NOTHING = 1e-10
 def _combinations(M: Array) -> Array:
     """Combinations that leave Sigma where it is, (r, m), scaled to a largest entry of 1."""
     scale = np.sqrt(np.maximum(M.diagonal(), 1e-300))
-    values, vectors = np.linalg.eigh(M / np.outer(scale, scale))
+    values, vectors = symmetric_eigen(M / (scale * scale[:, None]))
     null = vectors[:, values < _NOTHING]
     return np.asarray(null / np.abs(null).max(axis=0, initial=1e-300))
 

@@ -87,6 +87,11 @@ class Layout:
     @classmethod
     def of(cls, products: CrossProducts) -> Layout:
         """Lay out the elimination of all random effects."""
+        if len(products.factors) == 1:
+            sums = products.factors[0]
+            stage = Stage(0, np.arange(sums.n_levels), sums.k, None, sums.ZZ, sums.ZE)
+            nothing = np.zeros((products.p + 1, 0))
+            return cls((stage,), None, slice(0, 0), slice(0, 0), np.zeros(0), nothing)
         return _Builder(products, order_levels(products)).build()
 
     def places(self) -> Iterator[tuple[int, IntArray, int, slice]]:

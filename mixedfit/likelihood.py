@@ -20,7 +20,7 @@ import numpy as np
 from scipy.linalg import lapack
 
 from mixedfit.arrays import Array, IntArray
-from mixedfit.covariance import Structure
+from mixedfit.covariance import Structure, joined_room
 from mixedfit.crossproducts import CrossProducts
 from mixedfit.curvature import second_order
 from mixedfit.elimination import Adjoint, Eliminated, Elimination
@@ -77,11 +77,15 @@ class Likelihood:
         return dict(self.terms_of[self.structures[term][0]])[term]
 
     @cached_property
-    def by_factor(self) -> IntArray:
-        """Coordinates listed factor by factor."""
+    def by_term(self) -> IntArray | None:
+        """Place, among coordinates listed factor by factor, of each listed term by term.
+
+        None where the two lists are the same.
+        """
         index = np.arange(self.n_params)
         parts = [index[self.slices[t]] for terms in self.terms_of for t, _ in terms]
-        return np.concatenate(parts)
+        by_factor = np.concatenate(parts)
+        return None if np.array_equal(by_factor, index) else np.argsort(by_factor)
 
     def _blocks(self, parts: Sequence[Array]) -> list[Array]:
         """Each factor's terms' arrays (..., k_t, k_t) put on the diagonal of one (..., k, k)."""
@@ -137,10 +141,10 @@ class Likelihood:
             matrix = self._moments[0]
         else:
             matrix = moment_system(self.products, self.tangents(states))[0]
-        index = np.append(self.by_factor, self.n_params)
-        out = np.empty_like(matrix)
-        out[np.ix_(index, index)] = matrix
-        return out
+        if self.by_term is None:
+            return matrix
+        index = np.append(self.by_term, self.n_params)
+        return matrix[index[:, None], index]
 
     def starts(self) -> Iterator[States]:
         """States to start from: the moment estimates, and others where terms ask for them."""
@@ -257,10 +261,10 @@ class Evaluation:
             yield structure, state, rows
 
     @cached_property
-    def room(self) -> tuple[Array, Array]:
-        """How far each coordinate may fall and rise."""
+    def room(self) -> tuple[Array, Array] | None:
+        """How far each coordinate may fall and rise; None where none has a bound."""
         rooms = [structure.room(state) for structure, state, _ in self._terms()]
-        return np.concatenate([r[0] for r in rooms]), np.concatenate([r[1] for r in rooms])
+        return joined_room(rooms, [s.n_params for _, s in self.likelihood.structures])
 
     @property
     def scale(self) -> float:
@@ -275,28 +279,35 @@ class Evaluation:
     @cached_property
     def gradient(self) -> Array:
         """First derivatives, shape (r,)."""
-        out = np.empty(self.likelihood.n_params)
         parts = [
             np.einsum("rab,ab->r", dG, G)
             for dG, G in zip(self.tangents, self.adjoint.G, strict=True)
         ]
-        out[self.likelihood.by_factor] = np.concatenate(parts)
-        return out
+        return self._ordered(np.concatenate(parts))
+
+    @cached_property
+    def _second_order(self) -> tuple[Array, Array]:
+        """Tangents of the remainder, and second derivatives with its weights held fixed."""
+        return second_order(self.eliminated, self.adjoint, self.remainder.N, self.tangents)
+
+    @cached_property
+    def remainder_tangents(self) -> Array:
+        """Derivatives of the remainder S in each coordinate, shape (r, p + 1, p + 1)."""
+        return self._ordered(self._second_order[0])
 
     @cached_property
     def hessian(self) -> Array:
         """Second derivatives, shape (r, r)."""
-        r, rem = self.likelihood, self.remainder
-        N = rem.N
-        dS, H = second_order(self.eliminated, self.adjoint, N, self.tangents)
+        like, rem = self.likelihood, self.remainder
+        dS, H = self._second_order
         dSv = dS @ rem.v
         vdSv = dSv @ rem.v
         through_b = dSv[:, :-1] @ rem.P @ dSv[:, :-1].T
-        H -= r.df * (2.0 * through_b / rem.r2 + np.outer(vdSv, vdSv) / rem.r2**2)
-        if r.method == "REML":
+        H = H - like.df * (2.0 * through_b / rem.r2 + np.outer(vdSv, vdSv) / rem.r2**2)
+        if like.method == "REML":
             rotated = rem.P @ dS[:, :-1, :-1]
             H -= np.einsum("rij,sji->rs", rotated, rotated)
-        return self._ordered(H) + self._curvature()
+        return self._both_ordered(H) + self._curvature()
 
     @property
     def model_hessian(self) -> Array:
@@ -332,17 +343,19 @@ class Evaluation:
             EW -= np.tensordot(sums.ZE, x, axes=([1, 2], [1, 2]))
         S_inverse, _ = spd_inverse(self.eliminated.S)
         information = (self.likelihood.df / rem.r2) * (WW - EW.T @ S_inverse @ EW)
-        return self._ordered(0.5 * (information + information.T)) + self._curvature()
+        return self._both_ordered(0.5 * (information + information.T)) + self._curvature()
 
     def _products(self, variates: list[Array]) -> list[list[Array]]:
         return [self.likelihood.products.multiply(f, t) for f, t in enumerate(variates)]
 
-    def _ordered(self, H: Array) -> Array:
-        """From factor by factor to the order of the parameters."""
-        out = np.empty_like(H)
-        index = self.likelihood.by_factor
-        out[np.ix_(index, index)] = H
-        return out
+    def _ordered(self, values: Array) -> Array:
+        """From factor by factor to term by term, along the first axis."""
+        inverse = self.likelihood.by_term
+        return values if inverse is None else values[inverse]
+
+    def _both_ordered(self, H: Array) -> Array:
+        inverse = self.likelihood.by_term
+        return H if inverse is None else H[inverse[:, None], inverse]
 
     def _curvature(self) -> Array:
         """The parametrisation's own second derivatives, weighted by the adjoint of G."""

@@ -22,7 +22,7 @@ from mixedfit.errors import DataError, FormulaError
 from mixedfit.formula import Expression
 from mixedfit.frames import Frame, Labels
 
-__all__ = ["FUNCTIONS", "Recipe", "TermColumns", "evaluate", "variables"]
+__all__ = ["CONTRASTS", "FUNCTIONS", "Recipe", "TermColumns", "evaluate", "variables"]
 
 
 def _as_numeric(values: Any) -> Any:
@@ -54,13 +54,19 @@ FUNCTIONS: dict[str, Any] = {
 }
 
 
+# What an expression calls the contrast matrix given for a factor: this and the factor's name.
+CONTRASTS = "contrasts of "
+
 # Names in calls that are not columns: R's constant, and formulaic's contrasts.
 _CONSTANTS = {"pi", "Treatment", "Sum", "Helmert", "Poly", "Diff"}
 
 
 @lru_cache(maxsize=512)
 def _terms(text: str) -> TermFormula:
-    return TermFormula(text)
+    try:
+        return TermFormula(text)
+    except FormulaicError as error:
+        raise FormulaError(f"{text!r} cannot be read: {_cause(error)}") from None
 
 
 @lru_cache(maxsize=512)
@@ -103,7 +109,7 @@ def _factor_variables(factor: Factor) -> frozenset[str]:
     }
     names -= _CONSTANTS
     plain = {name for name in names if not name.startswith("_quoted_")}
-    return frozenset(plain | set(quoted))
+    return frozenset(plain | {name for name in quoted if not name.startswith(CONTRASTS)})
 
 
 @lru_cache(maxsize=512)
@@ -265,7 +271,7 @@ def _materialise(
 ) -> tuple[Array, ModelSpec]:
     context = {
         **FUNCTIONS,
-        **{f"contrasts_of_{name}": matrix for name, matrix in contrasts.items()},
+        **{CONTRASTS + name: matrix for name, matrix in contrasts.items()},
     }
     data = frame.pandas()
     try:
@@ -295,7 +301,8 @@ def _materialise(
 
 def _cause(error: BaseException) -> str:
     cause = error.__cause__ or error
-    return str(cause).strip().split("\n")[0] or type(cause).__name__
+    plain = re.sub(r"\x1b\[[\d;]*m", "", str(cause))
+    return plain.strip().split("\n")[0] or type(cause).__name__
 
 
 def _finite(matrix: Array, names: tuple[str, ...]) -> Array:

@@ -14,7 +14,7 @@ import numpy as np
 
 from mixedfit.arrays import Array
 from mixedfit.crossproducts import CrossProducts
-from mixedfit.linalg import solve_spd
+from mixedfit.linalg import solve_spd, symmetric_eigen
 
 __all__ = ["moment_covariances", "moment_system"]
 
@@ -84,7 +84,7 @@ def moment_covariances(
         G = np.einsum("r,rab->ab", solution[start : start + len(dG)], dG) / residual
         start += len(dG)
         root = np.sqrt(sums.mean_rows)  # of the information a level has about each effect
-        values, vectors = np.linalg.eigh(G * np.outer(root, root))
+        values, vectors = symmetric_eigen(G * root * root[:, None])
         values = np.clip(values, 0.1, 1e4)
-        out.append((vectors * values) @ vectors.T / np.outer(root, root))
+        out.append((vectors * values) @ vectors.T / (root * root[:, None]))
     return out

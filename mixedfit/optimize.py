@@ -18,6 +18,7 @@ import numpy as np
 
 from mixedfit.arrays import Array, BoolArray, IntArray
 from mixedfit.errors import ModelError
+from mixedfit.linalg import symmetric_eigen
 
 __all__ = ["Control", "Minimum", "Point", "held_at_bounds", "minimise"]
 
@@ -42,8 +43,11 @@ class Point(Protocol):
         """A cheaper matrix to step with, where the Hessian itself is dear."""
 
     @property
-    def room(self) -> tuple[Array, Array]:
-        """How far each coordinate may fall (not positive) and rise, two arrays of shape (r,)."""
+    def room(self) -> tuple[Array, Array] | None:
+        """How far each coordinate may fall (not positive) and rise, two arrays of shape (r,).
+
+        None where no coordinate has a bound.
+        """
 
     @property
     def scale(self) -> float:
@@ -115,7 +119,8 @@ def minimise(start: P, control: Control | None = None) -> Minimum[P]:
     point, nfev, radius, exact = start, 1, 2.0 * max(1.0, start.scale), False
     while True:
         H = point.hessian if exact else point.model_hessian
-        model, free, step = _within_bounds(point, H, radius)
+        model = _Model(point.gradient, H)
+        step = model.step(radius) if point.room is None else model.step_within(*point.room, radius)
         if model.decrement <= control.tolerance and model.convex:
             if exact or H is point.hessian:
                 return Minimum(point, model.decrement, nfev, True)
@@ -123,7 +128,7 @@ def minimise(start: P, control: Control | None = None) -> Minimum[P]:
             continue
         if nfev >= control.max_evaluations or radius < 1e-10:
             return Minimum(point, model.decrement, nfev, False)
-        gain, trial = _try(point, step, H, model, free)
+        gain, trial = _try(point, step, model)
         nfev += 1
         length = float(np.linalg.norm(step))
         if gain < 0.25:
@@ -134,33 +139,9 @@ def minimise(start: P, control: Control | None = None) -> Minimum[P]:
             point = trial
 
 
-def _within_bounds(point: Point, H: Array, radius: float) -> tuple[_Quadratic, IntArray, Array]:
-    """The quadratic model, the coordinates that can move in it, and its step within a radius.
-
-    Coordinates whose step would leave the bounds at once stay where they are; the rest of the step
-    is cut short where it meets a bound.
-    """
-    fall, rise = point.room
-    free = np.flatnonzero(~held_at_bounds(point))
-    while True:
-        model = _Quadratic(point.gradient[free], H[np.ix_(free, free)])
-        step = np.zeros_like(point.gradient)
-        for sign in (1.0, -1.0):  # along negative curvature both ways may lead down, one outside
-            step[free] = model.step(radius, sign)
-            stopped = ((fall >= 0.0) & (step < 0.0)) | ((rise <= 0.0) & (step > 0.0))
-            if not stopped.any():
-                break
-        if not stopped.any():
-            break
-        free = free[~stopped[free]]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        fractions = np.where(step < 0.0, fall / step, np.where(step > 0.0, rise / step, np.inf))
-    return model, free, step * min(1.0, float(fractions.min(initial=np.inf)))
-
-
-def _try(point: P, step: Array, H: Array, model: _Quadratic, free: IntArray) -> tuple[float, P]:
+def _try(point: P, step: Array, model: _Model) -> tuple[float, P]:
     """The function after a step, and its decrease relative to the expected one."""
-    expected = -float(point.gradient @ step + 0.5 * step @ H @ step)
+    expected = -float(model.g @ step + 0.5 * step @ model.H @ step)
     try:
         trial = point.move(step)
     except ModelError:  # out of the region where the function exists
@@ -168,59 +149,88 @@ def _try(point: P, step: Array, H: Array, model: _Quadratic, free: IntArray) -> 
     if expected > 1e-12 * (1.0 + abs(point.fun)):
         return (point.fun - trial.fun) / expected, trial
     # The decrease drowns in rounding: judge by the decrement.
-    left = model.promise(trial.gradient[free])
-    return (1.0 if left < model.decrement else -1.0), trial
+    return (1.0 if model.promise(trial.gradient) < model.decrement else -1.0), trial
 
 
 def held_at_bounds(point: Point) -> BoolArray:
     """Coordinates the gradient holds at a bound, shape (r,)."""
+    if point.room is None:
+        return np.zeros(len(point.gradient), dtype=bool)
     fall, rise = point.room
     return ((fall >= 0.0) & (point.gradient > 0.0)) | ((rise <= 0.0) & (point.gradient < 0.0))
 
 
-class _Quadratic:
-    """The model ``g's + s'Hs / 2`` in the coordinates of H's eigenvectors."""
+class _Model:
+    """The quadratic model ``g's + s'Hs / 2``, in the coordinates of H's eigenvectors."""
 
     def __init__(self, g: Array, H: Array) -> None:
-        self.values: Array = np.zeros(0)
-        self.vectors: Array = np.zeros((0, 0))
-        if len(g):
-            self.values, self.vectors = np.linalg.eigh(H)
-        self.g = g @ self.vectors
-        size = np.abs(self.values)
-        largest = size.max(initial=0.0)
-        # Directions in which neither slope nor curvature is above rounding: parameters that do
-        # not matter there (a rotation of zero variance).
-        self.active = (size > 1e-9 * largest) | (self.g**2 > 1e-9 * largest)
-        self.convex = self.values[self.active].min(initial=np.inf) > 0.0
-        self._weights = self.active / np.maximum(size, 1e-300)
-        self.decrement = self.promise(g)
+        self.g, self.H = g, H
+        self._restrict(np.arange(len(g)))
+
+    def _restrict(self, free: IntArray) -> None:
+        """Let only some coordinates move."""
+        self._free = free
+        whole = len(free) == len(self.g)
+        H = self.H if whole else self.H[np.ix_(free, free)]
+        values, self._vectors = symmetric_eigen(H)
+        slopes = (self.g if whole else self.g[free]) @ self._vectors
+        sizes = np.abs(values)
+        largest = sizes.max(initial=0.0)
+        # Flat directions have neither slope nor curvature above rounding: coordinates that do not
+        # matter there (a rotation of zero variance).
+        self._active = (sizes > 1e-9 * largest) | (slopes * slopes > 1e-9 * largest)
+        self._values, self._slopes = values[self._active], slopes[self._active]
+        self._vectors = self._vectors[:, self._active]
+        self.convex = bool(self._values.min(initial=np.inf) > 0.0)
+        self._weights = 1.0 / np.maximum(np.abs(self._values), 1e-300)
+        self.decrement = float(self._slopes**2 @ self._weights)
 
     def promise(self, g: Array) -> float:
-        """``g'H^-1 g`` for any gradient g, flat directions left out."""
-        return float((g @ self.vectors) ** 2 @ self._weights)
+        """``g'H^-1 g`` for any gradient g, coordinates that do not move left out."""
+        return float((g[self._free] @ self._vectors) ** 2 @ self._weights)
 
     def step(self, radius: float, sign: float = 1.0) -> Array:
-        """The minimiser of the model within a radius.
+        """The minimiser of the model within a radius, shape (r,).
 
         Where there are two, at a stationary point of negative curvature, ``sign`` chooses.
         """
-        values, g = self.values[self.active], self.g[self.active]
-        lowest = float(values.min(initial=np.inf))
+        values, slopes = self._values, self._slopes
         shift = 0.0
-        if lowest <= 0.0 or np.linalg.norm(g / values) > radius:
-            shift = _shift(values, g, radius)
-        inside = np.zeros_like(self.g)
-        s = -g / (values + shift)
-        if lowest < 0.0:
-            # At a stationary point of negative curvature the gradient gives no direction: complete
-            # the step to the boundary along the most negative one.
+        if not self.convex or np.linalg.norm(slopes / values) > radius:
+            shift = _shift(values, slopes, radius)
+        s = -slopes / (values + shift)
+        if not self.convex:
+            # At a stationary point the gradient gives no direction: complete the step to the
+            # boundary along the most negative curvature.
             missing = radius**2 - float(s @ s)
-            lowest_at = int(values.argmin())
+            lowest = int(values.argmin())
             if missing > 1e-8 * radius**2:
-                s[lowest_at] += sign * np.copysign(np.sqrt(missing), s[lowest_at])
-        inside[self.active] = s
-        return self.vectors @ inside
+                s[lowest] += sign * np.copysign(np.sqrt(missing), s[lowest])
+        out = np.zeros_like(self.g)
+        out[self._free] = self._vectors @ s
+        return out
+
+    def step_within(self, fall: Array, rise: Array, radius: float) -> Array:
+        """The same within bounds.
+
+        Coordinates whose step would leave the bounds at once stay where they are from now on; the
+        rest of the step is cut short where it meets a bound.
+        """
+        held = ((fall >= 0.0) & (self.g > 0.0)) | ((rise <= 0.0) & (self.g < 0.0))
+        if held.any():
+            self._restrict(np.flatnonzero(~held))
+        while True:
+            for sign in (1.0, -1.0):  # both ways along negative curvature may lead down, one out
+                step = self.step(radius, sign)
+                out = ((fall >= 0.0) & (step < 0.0)) | ((rise <= 0.0) & (step > 0.0))
+                if not out.any():
+                    break
+            if not out.any():
+                break
+            self._restrict(self._free[~out[self._free]])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            towards = np.where(step < 0.0, fall / step, rise / step)
+        return step * min(1.0, float(towards[step != 0.0].min(initial=np.inf)))
 
 
 def _shift(values: Array, g: Array, radius: float) -> float:

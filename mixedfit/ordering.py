@@ -67,15 +67,13 @@ class Ordering:
 
 
 def order_levels(products: CrossProducts) -> Ordering:
-    """Choose the order of elimination from the pattern of the cross-products alone."""
+    """Choose the order of elimination of two factors or more, from their pattern alone."""
     sizes = [factor.n_levels for factor in products.factors]
     k = [factor.k for factor in products.factors]
     first = max(range(len(sizes)), key=lambda f: sizes[f] * k[f])
     others = tuple(f for f in range(len(sizes)) if f != first)
     offsets = np.cumsum([0] + [sizes[f] for f in others])
     every = np.arange(sizes[first])
-    if not others:
-        return Ordering((Batch(first, every),), (), (), offsets)
     met = sparse.hstack([_pattern(products.pair(first, g)[0, 0]) for g in others], format="csr")
     batches = [Batch(first, every, met)]
     factor_of = np.repeat(others, np.diff(offsets))

@@ -7,7 +7,9 @@ blocks large enough to gain from them.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from functools import cache
 
 from threadpoolctl import ThreadpoolController
@@ -17,25 +19,36 @@ __all__ = ["one_thread", "threads_for"]
 # Order of a dense block from which factoring and inverting it gain from more threads.
 _WORTH_THREADS = 400
 
+# What the caller of the outermost `one_thread` allowed.
+_allowed: ContextVar[int | None] = ContextVar("_allowed", default=None)
+
 
 @cache
 def _controller() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-@cache
-def _most_threads() -> int:
-    return max((pool["num_threads"] for pool in _controller().info()), default=1)
+def _current() -> int:
+    return max((library.num_threads for library in _controller().lib_controllers), default=1)
 
 
-def one_thread() -> AbstractContextManager[object]:
+@contextmanager
+def one_thread() -> Iterator[None]:
     """One BLAS thread within the block; the caller's setting comes back after it."""
-    _most_threads()
-    return _controller().limit(limits=1)
+    if _allowed.get() is not None:  # already inside such a block
+        yield
+        return
+    token = _allowed.set(_current())
+    try:
+        with _controller().limit(limits=1):
+            yield
+    finally:
+        _allowed.reset(token)
 
 
 def threads_for(order: int) -> AbstractContextManager[object]:
-    """As many threads within the block as a dense matrix of this order can use."""
-    if order < _WORTH_THREADS:
+    """As many of the caller's threads within the block as a dense matrix of this order can use."""
+    allowed = _allowed.get()
+    if order < _WORTH_THREADS or allowed is None or allowed == 1:
         return nullcontext()
-    return _controller().limit(limits=_most_threads())
+    return _controller().limit(limits=allowed)

@@ -1,0 +1,1 @@
+"""Time and memory of mixedfit beside other libraries; see README.md."""

@@ -1,0 +1,253 @@
+"""The problems: a model, the data it is fitted to, and the bar mixedfit is to meet on it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+__all__ = ["FASTEST", "GROWTH", "PROBLEMS", "Bar", "Growth", "Problem", "read_data", "write_data"]
+
+# The peer of a bar: whichever library, mixedfit apart, reaches the optimum first in a run.
+FASTEST = "fastest"
+
+
+@dataclass(frozen=True)
+class Bar:
+    """The most time a fit may take, relative to another library in the same run.
+
+    Attributes
+    ----------
+    peer : str
+        A library, or `FASTEST`.
+    ratio : float
+        Upper bound of mixedfit's median time divided by the peer's.
+    """
+
+    peer: str
+    ratio: float
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A model and its data.
+
+    Attributes
+    ----------
+    name : str
+    formula : str
+        In lme4's language; an adapter rewrites it where its library needs another.
+    make : callable
+        Builds the frame; the same one each time.
+    factors : tuple of str
+        Columns that hold labels.
+    about : str
+        What the problem tries, in a sentence.
+    bar : Bar
+    method : str
+        "REML" or "ML".
+    """
+
+    name: str
+    formula: str
+    make: Callable[[], pd.DataFrame]
+    factors: tuple[str, ...]
+    about: str
+    bar: Bar
+    method: str = "REML"
+
+
+@dataclass(frozen=True)
+class Growth:
+    """One model at growing numbers of rows, timed step by step.
+
+    Attributes
+    ----------
+    name, formula, about, method
+        As in `Problem`.
+    sizes : tuple of int
+        Numbers of rows.
+    make : callable
+        From a number of rows to the frame.
+    ratio : float
+        The bar: time of the search from ready cross-products at the most rows, divided by that at
+        the fewest.
+    """
+
+    name: str
+    formula: str
+    about: str
+    sizes: tuple[int, ...]
+    make: Callable[[int], pd.DataFrame]
+    ratio: float
+    method: str = "REML"
+
+
+def _bundled(name: str, columns: Sequence[str]) -> pd.DataFrame:
+    """Columns of a data set that comes with mixedfit."""
+    from mixedfit import datasets  # noqa: PLC0415  # peers' interpreters may not have mixedfit
+
+    return datasets.load(name)[list(columns)]
+
+
+def _sleepstudy() -> pd.DataFrame:
+    return _bundled("sleepstudy", ["Reaction", "Days", "Subject"])
+
+
+def _mathachieve() -> pd.DataFrame:
+    return _bundled("mathachieve", ["MathAch", "SES", "School"])
+
+
+def _insteval() -> pd.DataFrame:
+    return _bundled("insteval", ["y", "service", "s", "d", "dept"])
+
+
+def _labels(codes: np.ndarray, prefix: str) -> pd.Categorical:
+    """Codes 0, 1, ... as labels of one width."""
+    width = len(str(codes.max()))
+    names = [f"{prefix}{code:0{width}d}" for code in range(codes.max() + 1)]
+    return pd.Categorical.from_codes(codes, names)
+
+
+def _random_slope(n: int, n_groups: int, seed: int) -> pd.DataFrame:
+    """Rows spread evenly over groups, each with its own intercept and slope in x."""
+    rng = np.random.default_rng(seed)
+    g = np.repeat(np.arange(n_groups), n // n_groups)
+    x = rng.standard_normal(n)
+    effects = rng.standard_normal((n_groups, 2)) @ np.array([[0.8, 0.2], [0.0, 0.5]])
+    y = 2.0 + 0.5 * x + effects[g, 0] + effects[g, 1] * x + rng.standard_normal(n)
+    return pd.DataFrame({"y": y.round(6), "x": x.round(6), "g": _labels(g, "g")})
+
+
+def _many_groups() -> pd.DataFrame:
+    return _random_slope(1_000_000, 125_000, seed=4)
+
+
+def _growing(n: int) -> pd.DataFrame:
+    return _random_slope(n, 1_000, seed=7)
+
+
+def _nested() -> pd.DataFrame:
+    """50,000 schools of four classes, five pupils a class."""
+    rng = np.random.default_rng(5)
+    n_schools, n_classes, n_pupils = 50_000, 4, 5
+    school = np.repeat(np.arange(n_schools), n_classes * n_pupils)
+    room = np.tile(np.repeat(np.arange(n_classes), n_pupils), n_schools)
+    x = rng.standard_normal(len(school))
+    y = 1.0 + 0.3 * x + 0.6 * rng.standard_normal(n_schools)[school]
+    y += 0.4 * rng.standard_normal(n_schools * n_classes)[school * n_classes + room]
+    y += rng.standard_normal(len(school))
+    labels = {"school": _labels(school, "s"), "class": _labels(room, "c")}
+    return pd.DataFrame({"y": y.round(6), "x": x.round(6), **labels})
+
+
+_MAXIMAL = "a + b + c + a:b + a:c"
+
+
+def _maximal() -> pd.DataFrame:
+    """60 subjects who each see 40 items once, eight conditions rotated over both."""
+    rng = np.random.default_rng(6)
+    subject, item = (index.ravel() for index in np.indices((60, 40)))
+    a, b, c = (((subject + item) % 8 >> bit) % 2 - 0.5 for bit in range(3))
+    X = np.column_stack([np.ones(len(a)), a, b, c, a * b, a * c])
+    by_subject = rng.standard_normal((60, 6)) @ (0.4 * rng.standard_normal((6, 6)))
+    by_item = rng.standard_normal((40, 6)) @ (0.3 * rng.standard_normal((6, 6)))
+    y = X @ np.array([3.0, 0.5, 0.3, -0.2, 0.2, 0.0]) + rng.standard_normal(len(a))
+    y += np.einsum("ik,ik->i", X, by_subject[subject] + by_item[item])
+    labels = {"subject": _labels(subject, "s"), "item": _labels(item, "i")}
+    return pd.DataFrame({"y": y.round(6), "a": a, "b": b, "c": c, **labels})
+
+
+PROBLEMS = {
+    problem.name: problem
+    for problem in (
+        Problem(
+            "sleepstudy",
+            "Reaction ~ Days + (Days | Subject)",
+            _sleepstudy,
+            ("Subject",),
+            "180 rows, 18 subjects: what a call costs before the arithmetic matters.",
+            Bar(FASTEST, 1.0),
+        ),
+        Problem(
+            "mathachieve",
+            "MathAch ~ SES + (SES | School)",
+            _mathachieve,
+            ("School",),
+            "7,185 pupils of 160 schools: the ordinary multilevel model.",
+            Bar(FASTEST, 1.0),
+        ),
+        Problem(
+            "insteval",
+            "y ~ service + (1 | s) + (1 | d) + (1 | dept)",
+            _insteval,
+            ("service", "s", "d", "dept"),
+            "73,421 ratings, 2,972 students crossed with 1,128 lecturers: fill-in.",
+            Bar(FASTEST, 1.0),
+        ),
+        Problem(
+            "many_groups",
+            "y ~ x + (x | g)",
+            _many_groups,
+            ("g",),
+            "1,000,000 rows in 125,000 groups: the cost of a group.",
+            Bar(FASTEST, 1.0),
+        ),
+        Problem(
+            "nested",
+            "y ~ x + (1 | school/class)",
+            _nested,
+            ("school", "class"),
+            "1,000,000 rows, 50,000 schools of four classes: nesting without fill-in.",
+            Bar(FASTEST, 1.0),
+        ),
+        Problem(
+            "maximal",
+            f"y ~ {_MAXIMAL} + ({_MAXIMAL} | subject) + ({_MAXIMAL} | item)",
+            _maximal,
+            ("subject", "item"),
+            "2,400 rows, six correlated effects by subject and by item: a search over 42 numbers.",
+            Bar(FASTEST, 1.0),
+        ),
+    )
+}
+
+GROWTH = Growth(
+    "growth",
+    "y ~ x + (x | g)",
+    "1,000 groups of more and more rows: what follows the cross-products is not to grow.",
+    (10_000, 100_000, 1_000_000),
+    _growing,
+    1.5,
+)
+
+
+def write_data(problem: Problem, path: Path) -> None:
+    """Write a problem's data as CSV, for every library to read the same numbers."""
+    problem.make().to_csv(path, index=False)
+
+
+def read_data(problem: Problem, path: Path | None) -> pd.DataFrame:
+    """A problem's data, from a file of `write_data` or made here; labels are categories."""
+    if path is None:
+        return problem.make()
+    types = dict.fromkeys(problem.factors, "str")
+    frame = pd.read_csv(path, dtype=types, float_precision="round_trip", keep_default_na=False)
+    return frame.astype(dict.fromkeys(problem.factors, "category"))
+
+
+def main() -> None:
+    """Write the data of one problem: ``python -m benchmarks.problems NAME FILE``."""
+    parser = argparse.ArgumentParser(description="Write the data of a problem as CSV.")
+    parser.add_argument("problem", choices=PROBLEMS)
+    parser.add_argument("file", type=Path)
+    arguments = parser.parse_args()
+    write_data(PROBLEMS[arguments.problem], arguments.file)
+
+
+if __name__ == "__main__":
+    main()

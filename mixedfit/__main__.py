@@ -1,0 +1,7 @@
+"""``python -m mixedfit``."""
+
+import sys
+
+from mixedfit.cli import main
+
+sys.exit(main())

@@ -1,0 +1,141 @@
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from mixedfit.errors import DataError
+from mixedfit.frames import Labels, column_names, number_of_rows, read_frame
+
+VALUES = {
+    "x": [1.5, 2.0, -3.0, 0.0],
+    "i": [3, 1, 2, 1],
+    "f": ["b", "a", "b", "c"],
+    "t": [True, False, True, True],
+}
+FRAMES = {
+    "pandas": pd.DataFrame(VALUES),
+    "pandas objects": pd.DataFrame(VALUES).astype({"f": object}),
+    "pandas nullable": pd.DataFrame(VALUES).convert_dtypes(),
+    "polars": pl.DataFrame(VALUES),
+    "pyarrow": pa.table(VALUES),
+    "dict of lists": VALUES,
+    "dict of arrays": {name: np.array(values) for name, values in VALUES.items()},
+    "dict of series": {name: pl.Series(values) for name, values in VALUES.items()},
+    "dict of pandas series": {name: pd.Series(values) for name, values in VALUES.items()},
+}
+
+
+@pytest.mark.parametrize("data", FRAMES.values(), ids=FRAMES)
+def test_every_kind_of_frame_gives_the_same_columns(data):
+    frame = read_frame(data, ["x", "i", "f", "t"])
+    assert frame.n == number_of_rows(data) == 4
+    np.testing.assert_array_equal(frame["x"], VALUES["x"])
+    np.testing.assert_array_equal(frame["i"], VALUES["i"])
+    np.testing.assert_array_equal(np.asarray(frame["t"], dtype=bool), VALUES["t"])
+    assert isinstance(frame["f"], Labels)
+    assert frame["f"].levels.tolist() == ["a", "b", "c"]
+    assert frame["f"].codes.tolist() == [1, 0, 1, 2]
+    assert column_names(data) == ["x", "i", "f", "t"]
+
+
+ORDERED = {
+    "pandas": pd.DataFrame({"f": pd.Categorical(["lo", "hi", "lo"], ["lo", "mid", "hi"])}),
+    "polars enum": pl.DataFrame(
+        {"f": pl.Series(["lo", "hi", "lo"], dtype=pl.Enum(["lo", "mid", "hi"]))}
+    ),
+    "pyarrow": pa.table(
+        {"f": pa.DictionaryArray.from_arrays(pa.array([0, 2, 0]), pa.array(["lo", "mid", "hi"]))}
+    ),
+}
+
+
+@pytest.mark.parametrize("data", ORDERED.values(), ids=ORDERED)
+def test_categories_keep_their_order_and_unused_ones_can_go(data):
+    labels = read_frame(data, ["f"])["f"]
+    assert labels.levels.tolist() == ["lo", "mid", "hi"]
+    used = labels.used()
+    assert used.levels.tolist() == ["lo", "hi"]
+    assert used.codes.tolist() == [0, 1, 0]
+    assert used.used() is used
+
+
+MISSING = {
+    "pandas": pd.DataFrame({"x": [1.0, np.nan], "f": ["a", None], "t": pd.array([True, None])}),
+    "polars": pl.DataFrame({"x": [1.0, None], "f": ["a", None], "t": [True, None]}),
+    "polars ints": pl.DataFrame({"x": [1, None], "f": ["a", None], "t": [True, None]}),
+    "pyarrow": pa.table({"x": [1.0, None], "f": ["a", None], "t": [True, None]}),
+    "dict": {"x": [1.0, None], "f": ["a", None], "t": [True, None]},
+}
+
+
+@pytest.mark.parametrize("data", MISSING.values(), ids=MISSING)
+def test_missing_values_are_found_in_every_kind(data):
+    frame = read_frame(data, ["x", "f", "t"])
+    for name in ("x", "f", "t"):
+        assert frame.missing(name).tolist() == [False, True]
+    complete = frame.take(np.array([True, False]))
+    assert complete.n == 1
+    assert all(complete.missing(name) is None for name in ("x", "f", "t"))
+
+
+def test_polars_categories_have_no_order_of_their_own_and_are_sorted():
+    data = pl.DataFrame({"f": pl.Series(["lo", "hi", "lo"], dtype=pl.Categorical)})
+    labels = read_frame(data, ["f"])["f"]
+    assert labels.levels.tolist() == ["hi", "lo"]
+    assert labels.codes.tolist() == [1, 0, 1]
+
+
+def test_unknown_columns_are_named_with_the_likely_one():
+    with pytest.raises(DataError, match="no column 'Dayz'.*'Days'"):
+        read_frame({"Days": [1], "y": [2]}, ["Dayz"])
+    with pytest.raises(DataError, match="no column 'q'.*it has 'Days', 'y'"):
+        read_frame({"Days": [1], "y": [2]}, ["q"])
+    with pytest.raises(DataError, match="'DAYS'"):
+        read_frame({"DAYS": [1]}, ["days"])
+
+
+def test_two_columns_of_one_name():
+    data = pd.DataFrame([[1, 2, 3]], columns=["x", "x", "y"])
+    with pytest.raises(DataError, match="2 columns named 'x'"):
+        read_frame(data, ["x"])
+    assert read_frame(data, ["y"]).n == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (3, "must be a pandas, polars or pyarrow frame or a dict of columns, not int"),
+        (pl.LazyFrame({"x": [1]}), "call .collect"),
+        ({"x": [1, 2], "y": [1]}, "'y' has 1 rows where others have 2"),
+        ({"x": np.zeros((2, 2))}, "not one-dimensional"),
+        ({"x": [1, "a"]}, "mixes kinds"),
+        ({"x": pd.to_datetime(["2020-01-01"])}, "'x' holds datetime64"),
+        (pl.DataFrame({"x": [[1]]}), "'x' holds List"),
+    ],
+)
+def test_what_is_not_a_column_of_numbers_or_labels(data, message):
+    names = ["x", "y"] if isinstance(data, dict) and "y" in data else ["x"]
+    with pytest.raises(DataError) as error:
+        read_frame(data, names)
+    assert message in str(error.value)
+
+
+def test_labels_coded_by_other_levels():
+    labels = read_frame({"f": ["a", "b", "z"]}, ["f"])["f"]
+    assert labels.matched(pd.Index(["b", "a"])).codes.tolist() == [1, 0, -1]
+
+
+def test_the_callers_frame_is_not_touched():
+    data = pd.DataFrame(VALUES)
+    before = data.copy(deep=True)
+    frame = read_frame(data, list(VALUES))
+    made = frame.pandas()
+    made["x"] = 0.0
+    pd.testing.assert_frame_equal(data, before)
+
+
+def test_truth_values_become_categories_for_formulas():
+    made = read_frame(pd.DataFrame(VALUES), ["t", "f"]).pandas()
+    assert made["t"].cat.categories.tolist() == [False, True]
+    assert made["f"].cat.categories.tolist() == ["a", "b", "c"]

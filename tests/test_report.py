@@ -1,0 +1,102 @@
+import numpy as np
+import pytest
+
+import mixedfit as mf
+from mixedfit.report import singular_text
+from tests.cases import frame
+
+SLEEPSTUDY = """\
+Linear mixed model fitted by restricted maximum likelihood (REML)
+Formula: Reaction ~ Days + (Days | Subject)
+Observations: 180; levels: Subject 18
+REML criterion: 1743.6283
+AIC, BIC: 1755.63, 1774.79
+Verdict: optimal: gradient zero, Hessian positive definite
+
+Scaled residuals
+     Min      1Q  Median     3Q    Max
+  -3.954  -0.463   0.023  0.463  5.179
+
+Random effects
+  Group     Name       Variance  Std. dev.  Corr.
+  Subject   Intercept    612.09     24.740
+            Days          35.07      5.922   0.07
+  Residual               654.94     25.592
+
+Fixed effects
+             Estimate  Std. error  t value
+  Intercept    251.41       6.825   36.838
+  Days          10.47       1.546    6.771
+Degrees of freedom (df) are not computed: no p-values."""
+
+
+@pytest.fixture(scope="module")
+def sleepstudy():
+    return mf.lmer("Reaction ~ Days + (Days | Subject)", mf.datasets.load("sleepstudy"))
+
+
+def test_the_summary_of_sleepstudy(sleepstudy):
+    assert str(sleepstudy.summary()) == SLEEPSTUDY
+
+
+def test_the_summary_tells_what_was_left_out():
+    data = frame().assign(twice=lambda d: 2 * d["x"])
+    data.loc[:4, "x"] = np.nan
+    text = str(mf.lmer("y ~ x + twice + (1 | g)", data, method="ML").summary())
+    assert "Left out: 5 rows with missing values" in text
+    assert "Dropped columns: twice (they repeat other columns)" in text
+    assert "-2 log likelihood" in text
+    assert "fitted by maximum likelihood" in text
+
+
+def test_uncorrelated_effects_show_no_correlation():
+    text = str(mf.lmer("y ~ x + z + (x || g) + (x + z | h)", frame()).summary())
+    lines = {line.split()[0]: line.split() for line in text.splitlines() if line.startswith("  ")}
+    assert len(lines["h"]) == 4
+    rows = [line for line in text.splitlines() if line.strip().startswith(("x ", "z "))]
+    assert [len(row.split()) for row in rows][:3] == [3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("formula", "data", "expected"),
+    [
+        ("Yield ~ 1 + (1 | Batch)", "dyestuff2", "(1 | Batch): all its variances are zero"),
+        ("y ~ x + (x || g)", "slope without variance", "(0 + x | g): all its variances are zero"),
+    ],
+)
+def test_directions_without_variance_in_words(formula, data, expected):
+    if data == "slope without variance":
+        rng = np.random.default_rng(3)
+        g = np.repeat(np.arange(20), 6)
+        x, e = rng.standard_normal((2, 20, 6))
+        x -= x.mean(axis=1, keepdims=True)
+        # Noise without slope in any level: less variance of slopes than chance would give.
+        e -= x * (e * x).sum(axis=1, keepdims=True) / (x * x).sum(axis=1, keepdims=True)
+        frame_ = {"y": rng.standard_normal(20)[g] + e.ravel(), "x": x.ravel(), "g": g}
+    else:
+        frame_ = mf.datasets.load(data)
+    fit = mf.lmer(formula, frame_)
+    assert fit.is_singular
+    assert expected in singular_text(fit.fit)
+    assert expected in str(fit.summary())
+
+
+def test_tidy_glance_augment(sleepstudy):
+    tidy = sleepstudy.tidy()
+    assert list(tidy.columns) == ["effect", "group", "term", "estimate", "std_error", "statistic"]
+    assert tidy["term"].tolist() == [
+        "Intercept",
+        "Days",
+        "sd__Intercept",
+        "sd__Days",
+        "cor__Intercept.Days",
+        "sd__Observation",
+    ]
+    np.testing.assert_allclose(tidy["estimate"][:2], sleepstudy.params)
+    glance = sleepstudy.glance()
+    assert glance.shape == (1, 10)
+    assert glance["n_params"].item() == 6
+    augmented = sleepstudy.augment()
+    assert list(augmented.columns) == ["Reaction", "Subject", "fitted", "fixed", "resid"]
+    np.testing.assert_allclose(augmented["fitted"] + augmented["resid"], augmented["Reaction"])
+    assert augmented["Subject"].iloc[0] == "308"

@@ -1,0 +1,24 @@
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from mixedfit.threads import one_thread, threads_for
+
+
+def most() -> int:
+    return max(pool["num_threads"] for pool in threadpool_info())
+
+
+def test_a_fit_runs_on_one_thread_and_gives_the_others_back():
+    before = most()
+    with one_thread():
+        assert most() == 1
+        with threads_for(10):
+            assert most() == 1
+        with threads_for(10_000):
+            assert most() == before
+        assert most() == 1
+    assert most() == before
+
+
+def test_the_callers_own_limit_holds():
+    with threadpool_limits(1), one_thread(), threads_for(10_000):
+        assert most() == 1
