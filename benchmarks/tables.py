@@ -19,6 +19,7 @@ _HEADERS = (
     "version",
     "median ms",
     "min ms",
+    "max ms",
     "fits",
     "mixedfit/peer",
     "criterion - best",
@@ -36,6 +37,7 @@ class Section:
     Attributes
     ----------
     title : str
+        "NAME: FORMULA".
     about : str
     headers : tuple of str
     rows : list of tuple of str
@@ -68,11 +70,12 @@ class Section:
         rule = tuple("---" for _ in self.headers)
         lines = ["| " + " | ".join(row) + " |" for row in (self.headers, rule, *self.rows)]
         remarks = [line for remark in self.remarks for line in ("", remark)]
-        return "\n".join([f"## {self.title}", "", self.about, "", *lines, *remarks, ""])
+        name, _, formula = self.title.partition(": ")
+        return "\n".join([f"## {name}: `{formula}`", "", self.about, "", *lines, *remarks, ""])
 
 
-def _number(value: float | None, digits: int = 2) -> str:
-    return "-" if value is None else f"{value:,.{digits}f}"
+def _megabytes(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f}"
 
 
 def _milliseconds(seconds: float) -> str:
@@ -111,12 +114,13 @@ def _row(tally: Tally, own: Tally | None, best: float | None) -> tuple[str, ...]
         tally.version or "-",
         _milliseconds(tally.median),
         _milliseconds(min(tally.seconds)),
+        _milliseconds(max(tally.seconds)),
         str(len(tally.seconds)),
         ratio,
         _excess(tally.criterion, best),
         "-" if tally.evaluations is None else str(tally.evaluations),
-        _number(tally.peak_mb, 0),
-        _number(tally.added_mb, 0),
+        _megabytes(tally.peak_mb),
+        _megabytes(tally.added_mb),
         "; ".join(filter(None, notes)),
     )
 

@@ -67,6 +67,8 @@ class Optimum:
     status : {"optimal", "boundary", "stalled"}
     message : str
     singular : tuple of SingularDirection
+    identified : bool
+        Whether the design determines every covariance parameter.
     """
 
     fun: float
@@ -78,6 +80,7 @@ class Optimum:
     status: Status
     message: str
     singular: tuple[SingularDirection, ...] = ()
+    identified: bool = True
 
 
 def _null_directions(point: Evaluation) -> list[Array]:
@@ -193,6 +196,7 @@ def certify(
         status,
         message,
         singular,
+        identified,
     )
     return optimum, point
 

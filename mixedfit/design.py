@@ -66,7 +66,9 @@ class GroupingFactor:
         """The levels of one column, or the combinations of several that occur."""
         columns = [_labels(name, frame).used() for name in names]
         if len(columns) == 1:
-            return cls(names, columns[0].codes, columns[0].levels.rename(names[0]))
+            levels = columns[0].levels
+            levels = levels if levels.name == names[0] else levels.rename(names[0])
+            return cls(names, columns[0].codes, levels)
         key = columns[0].codes.astype(np.int64)
         for column in columns[1:]:
             key = key * len(column.levels) + column.codes
@@ -356,7 +358,7 @@ def _independent(X: Array, recipe: Recipe, response: str) -> IntArray:
     center = np.zeros(p)
     intercept = _intercept(recipe)
     if intercept is not None:
-        center = X.mean(axis=0)
+        center = X.sum(axis=0) / n
         center[intercept] = 0.0
     centred = X - center
     length = np.sqrt(np.einsum("ij,ij->j", centred, centred))

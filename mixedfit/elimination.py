@@ -62,8 +62,9 @@ class StageState:
 
     @cached_property
     def K(self) -> Array:
-        """``ZZ Q``, symmetric, shape (k, k, J)."""
-        return np.einsum("abj,bcj->acj", self.ZZ, self.Q)
+        """``ZZ Q = ZZ - ZZ D ZZ``, symmetric, shape (k, k, J)."""
+        ZZ = self.ZZ
+        return ZZ - np.einsum("abj,bcj->acj", np.einsum("abj,bcj->acj", ZZ, self.D), ZZ)
 
     @cached_property
     def B(self) -> Array:
@@ -100,11 +101,13 @@ class Elimination:
     Parameters
     ----------
     products : CrossProducts
+    layout : Layout, optional
+        By default made for these products.
     """
 
-    def __init__(self, products: CrossProducts) -> None:
+    def __init__(self, products: CrossProducts, layout: Layout | None = None) -> None:
         self.products = products
-        self.layout = Layout.of(products)
+        self.layout = layout or Layout.of(products)
 
     def forward(self, T: list[Array]) -> Eliminated:
         """Eliminate all random effects.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from mixedfit.arrays import Array
 from mixedfit.certificate import Optimum, certify
 from mixedfit.crossproducts import CrossProducts
 from mixedfit.design import Design
@@ -18,8 +20,9 @@ from mixedfit.identify import check_identified
 from mixedfit.likelihood import Evaluation, Likelihood, Method, States
 from mixedfit.optimize import Control, minimise
 from mixedfit.threads import one_thread
+from mixedfit.working import WorkingRows
 
-__all__ = ["Fit", "fit_design", "likelihood_of"]
+__all__ = ["Fit", "fit_design", "likelihood_of", "refit"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,11 @@ class Fit:
     def estimate(self) -> Estimate:
         """The optimum in the user's units."""
         return Estimate(self.evaluation)
+
+    @cached_property
+    def rows(self) -> WorkingRows:
+        """The rows as they are reduced, kept for refits."""
+        return WorkingRows.of(self.design)
 
     @property
     def likelihood(self) -> Likelihood:
@@ -116,11 +124,32 @@ def fit_design(
         likelihood = likelihood_of(design, method)
         labels = [term.effect.label for term in design.terms]
         identified = check_identified(likelihood, labels, [term.names for term in design.terms])
-        starts = likelihood.starts() if start is None else [_user_start(likelihood, start)]
-        minima = [minimise(likelihood.at(states), control) for states in starts]
-        best = min(minima, key=lambda minimum: minimum.point.fun)
-        optimum, evaluation = certify(best, labels, identified)
-    fit = Fit(design, method, optimum)
+        starts = None if start is None else [_user_start(likelihood, start)]
+        return _search(design, likelihood, identified, starts, control)
+
+
+def refit(fit: Fit, y: Array) -> Fit:
+    """Fit the model of a fit to another response of shape (n,), from the same prepared rows."""
+    design = fit.design.with_response(y)
+    with one_thread():
+        likelihood = fit.likelihood.with_response(fit.rows.with_response(design))
+        return _search(design, likelihood, fit.optimum.identified)
+
+
+def _search(
+    design: Design,
+    likelihood: Likelihood,
+    identified: bool,
+    starts: Iterable[States] | None = None,
+    control: Control | None = None,
+) -> Fit:
+    """Find the optimum, from each start, and certify the best."""
+    starts = likelihood.starts() if starts is None else starts
+    minima = [minimise(likelihood.at(states), control) for states in starts]
+    best = min(minima, key=lambda minimum: minimum.point.fun)
+    labels = [term.effect.label for term in design.terms]
+    optimum, evaluation = certify(best, labels, identified)
+    fit = Fit(design, likelihood.method, optimum)
     fit.__dict__["evaluation"] = evaluation
     return fit
 

@@ -193,6 +193,8 @@ def with_contrasts(expression: Expression, codings: Mapping[str, str]) -> Expres
     codings : dict
         What formulaic calls the contrasts, by factor, e.g. ``{"f": "contr.sum"}``.
     """
+    if not codings:
+        return expression
     tokens = _tokens(expression.text)
     named = [t for t in tokens if t.kind is Token.Kind.NAME and t.token in codings]
     if not named:

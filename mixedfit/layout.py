@@ -11,7 +11,7 @@ component a of the i-th level.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
@@ -93,6 +93,16 @@ class Layout:
             nothing = np.zeros((products.p + 1, 0))
             return cls((stage,), None, slice(0, 0), slice(0, 0), np.zeros(0), nothing)
         return _Builder(products, order_levels(products)).build()
+
+    def with_response(self, products: CrossProducts) -> Layout:
+        """The same layout for cross-products that differ only in the response."""
+        E = np.empty_like(self.E)
+        for factor, levels, k, columns in self.places():
+            E[:, columns] = (
+                products.factors[factor].ZE[:, :, levels].reshape(len(E), k * len(levels))
+            )
+        first = replace(self.stages[0], E=products.factors[self.stages[0].factor].ZE)
+        return replace(self, stages=(first, *self.stages[1:]), E=E)
 
     def places(self) -> Iterator[tuple[int, IntArray, int, slice]]:
         """Factor, levels, k and columns of E of every later batch and block of the tail."""

@@ -10,6 +10,7 @@ complement on the response is ``r^2 = 1 / [S^-1]_yy``, and ``df = n`` (ML) or ``
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,8 +26,10 @@ from mixedfit.crossproducts import CrossProducts
 from mixedfit.curvature import second_order
 from mixedfit.elimination import Adjoint, Eliminated, Elimination
 from mixedfit.errors import ModelError
+from mixedfit.layout import Layout
 from mixedfit.linalg import spd_inverse
 from mixedfit.moments import moment_covariances, moment_system
+from mixedfit.working import WorkingRows
 
 __all__ = ["Evaluation", "Likelihood", "Method", "States"]
 
@@ -44,15 +47,21 @@ class Likelihood:
         One a random term, in the order in which their parameters are listed; the columns of a
         factor's terms stand side by side in that order.
     method : {"REML", "ML"}
+    layout : Layout, optional
+        Of the elimination; by default made for these products.
     """
 
     def __init__(
-        self, products: CrossProducts, structures: list[tuple[int, Structure]], method: Method
+        self,
+        products: CrossProducts,
+        structures: list[tuple[int, Structure]],
+        method: Method,
+        layout: Layout | None = None,
     ) -> None:
         self.products = products
         self.structures = structures
         self.method = method
-        self.elimination = Elimination(products)
+        self.elimination = Elimination(products, layout)
         self.df = products.n - (products.p if method == "REML" else 0)
         ends = np.cumsum([0] + [s.n_params for _, s in structures])
         self.slices = [slice(a, b) for a, b in pairwise(ends)]
@@ -61,6 +70,12 @@ class Likelihood:
         self.constant = 2.0 * self.df * np.log(basis.scale) - products.sum_log_weights
         if method == "REML":
             self.constant += 2.0 * basis.fixed.logdet
+
+    def with_response(self, rows: WorkingRows) -> Likelihood:
+        """The same criterion for another response to the same rows."""
+        products = self.products.with_response(rows)
+        layout = self.elimination.layout.with_response(products)
+        return Likelihood(products, self.structures, self.method, layout)
 
     @cached_property
     def terms_of(self) -> list[list[tuple[int, slice]]]:
@@ -178,51 +193,74 @@ class Likelihood:
 class _Remainder:
     """The fixed effects and the residual sum of squares, from the remainder S.
 
+    With ``S = L L'`` (the response last) and ``V = L^-1``, the last row of V is ``v' / r`` for
+    ``v = (-b, 1)``, and the others hold ``S_xx^-1 = V_x'V_x``. Derivatives of
+
+        df log r^2 [+ log|S_xx|]
+
+    are sums over the entries of ``V dS V'``, an entry of the response's row or column counted df
+    times and one of the fixed effects once (REML) or not at all (ML).
+
     Attributes
     ----------
-    P : array of shape (p, p)
-        ``S_xx^-1``.
-    b : array of shape (p,)
-        Fixed effects in the working basis.
-    v : array of shape (p + 1,)
-        ``(-b, 1)``.
+    V : array of shape (p + 1, p + 1)
     r2 : float
         Penalised residual sum of squares.
-    N : array of shape (p + 1, p + 1)
-        Derivative of the criterion in S.
+    weights : array of shape (p + 1, p + 1)
+        How often an entry of ``V dS V'`` counts.
     fun : float
         Criterion without ``log|I + C_zz G|``.
     """
 
-    P: Array
-    b: Array
-    v: Array
+    V: Array
     r2: float
-    N: Array
+    weights: Array
     fun: float
 
     @classmethod
     def of(cls, S: Array, df: int, method: Method) -> _Remainder:
         p = len(S) - 1
         L, info = lapack.dpotrf(S, lower=1, clean=1)
-        if info or not np.isfinite(L[p, p]):
+        diagonal = L.diagonal()
+        if info or not np.isfinite(diagonal[p]):
             raise ModelError(
                 "the model leaves no residual variation: the random effects reproduce the response "
                 "exactly; use fewer random effects, or check for duplicated responses"
             )
-        r2 = float(L[p, p] ** 2)
-        fun = df * (1.0 + np.log(2.0 * np.pi * r2 / df))
-        v = np.ones(p + 1)
-        P = np.zeros((p, p))
-        if p:
-            P, logdet = spd_inverse(S[:p, :p])
-            v[:p] = -(P @ S[:p, p])
-            if method == "REML":
-                fun += logdet
-        N = (df / r2) * np.outer(v, v)
+        r2 = float(diagonal[p] ** 2)
+        fun = df * (1.0 + math.log(2.0 * math.pi * r2 / df))
+        weights = np.full((p + 1, p + 1), float(df))
+        weights[:p, :p] = 1.0 if method == "REML" else 0.0
         if method == "REML":
-            N[:p, :p] += P
-        return cls(P, -v[:p], v, r2, N, float(fun))
+            fun += 2.0 * float(np.log(diagonal[:p]).sum())
+        V, _ = lapack.dtrtri(L, lower=1)
+        return cls(V, r2, weights, fun)
+
+    @cached_property
+    def v(self) -> Array:
+        """``(-b, 1)``, shape (p + 1,)."""
+        return self.V[-1] / self.V[-1, -1]
+
+    @property
+    def b(self) -> Array:
+        """Fixed effects in the working basis, shape (p,)."""
+        return -self.v[:-1]
+
+    @property
+    def P(self) -> Array:
+        """``S_xx^-1``, shape (p, p)."""
+        V_x = self.V[:-1, :-1]
+        return V_x.T @ V_x
+
+    @property
+    def N(self) -> Array:
+        """Derivative of the criterion in S, shape (p + 1, p + 1)."""
+        return (self.V.T * self.weights.diagonal()) @ self.V
+
+    def second_order(self, dS: Array) -> Array:
+        """Second derivatives for tangents of S, (r, p + 1, p + 1) to (r, r)."""
+        rotated = self.V @ dS @ self.V.T
+        return -(rotated * self.weights).reshape(len(dS), -1) @ rotated.reshape(len(dS), -1).T
 
 
 @dataclass(frozen=True)
@@ -243,9 +281,13 @@ class Evaluation:
         return self.eliminated.logdet + self.remainder.fun + self.likelihood.constant
 
     @cached_property
+    def _N(self) -> Array:
+        return self.remainder.N
+
+    @cached_property
     def adjoint(self) -> Adjoint:
         """Derivatives of the criterion through the elimination."""
-        return self.eliminated.adjoint(self.remainder.N)
+        return self.eliminated.adjoint(self._N)
 
     @cached_property
     def tangents(self) -> list[Array]:
@@ -288,7 +330,7 @@ class Evaluation:
     @cached_property
     def _second_order(self) -> tuple[Array, Array]:
         """Tangents of the remainder, and second derivatives with its weights held fixed."""
-        return second_order(self.eliminated, self.adjoint, self.remainder.N, self.tangents)
+        return second_order(self.eliminated, self.adjoint, self._N, self.tangents)
 
     @cached_property
     def remainder_tangents(self) -> Array:
@@ -298,15 +340,8 @@ class Evaluation:
     @cached_property
     def hessian(self) -> Array:
         """Second derivatives, shape (r, r)."""
-        like, rem = self.likelihood, self.remainder
         dS, H = self._second_order
-        dSv = dS @ rem.v
-        vdSv = dSv @ rem.v
-        through_b = dSv[:, :-1] @ rem.P @ dSv[:, :-1].T
-        H = H - like.df * (2.0 * through_b / rem.r2 + np.outer(vdSv, vdSv) / rem.r2**2)
-        if like.method == "REML":
-            rotated = rem.P @ dS[:, :-1, :-1]
-            H -= np.einsum("rij,sji->rs", rotated, rotated)
+        H = H + self.remainder.second_order(dS)
         return self._both_ordered(H) + self._curvature()
 
     @property

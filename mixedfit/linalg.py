@@ -204,6 +204,11 @@ def independent_columns(X: Array, tolerance: float = 1e-7) -> IntArray:
     """
     p = X.shape[1]
     length = np.sqrt(np.einsum("ij,ij->j", X, X))
+    if length.min(initial=np.inf) > 0.0:
+        correlation = (X.T @ X) / (length * length[:, None])
+        factor, info = lapack.dpotrf(correlation, lower=1, clean=0)
+        if not info and factor.diagonal().min() > 1e-3:  # far from aliased: no need for QR
+            return np.arange(p)
     R = np.asarray(np.linalg.qr(X, mode="r"))
     diagonal = np.zeros(p)
     diagonal[: min(R.shape)] = np.abs(np.diagonal(R))

@@ -19,6 +19,11 @@ from mixedfit.linalg import solve_spd, symmetric_eigen
 __all__ = ["moment_covariances", "moment_system"]
 
 
+# Variance ratio times rows a level between which a search starts. Seen from a larger variance the
+# criterion is convex in its root; from a much smaller one a Newton step overshoots.
+_START = (0.8, 1e4)
+
+
 def moment_system(products: CrossProducts, tangents: list[Array]) -> tuple[Array, Array]:
     """The normal equations of the moment fit.
 
@@ -85,6 +90,6 @@ def moment_covariances(
         start += len(dG)
         root = np.sqrt(sums.mean_rows)  # of the information a level has about each effect
         values, vectors = symmetric_eigen(G * root * root[:, None])
-        values = np.clip(values, 0.1, 1e4)
+        values = np.clip(values, *_START)
         out.append((vectors * values) @ vectors.T / (root * root[:, None]))
     return out

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, Self, TypeVar
 
 import numpy as np
+from scipy.linalg import lapack
 
 from mixedfit.arrays import Array, BoolArray, IntArray
 from mixedfit.errors import ModelError
@@ -161,7 +162,7 @@ def held_at_bounds(point: Point) -> BoolArray:
 
 
 class _Model:
-    """The quadratic model ``g's + s'Hs / 2``, in the coordinates of H's eigenvectors."""
+    """The quadratic model ``g's + s'Hs / 2`` over the coordinates that are free to move."""
 
     def __init__(self, g: Array, H: Array) -> None:
         self.g, self.H = g, H
@@ -172,28 +173,51 @@ class _Model:
         self._free = free
         whole = len(free) == len(self.g)
         H = self.H if whole else self.H[np.ix_(free, free)]
-        values, self._vectors = symmetric_eigen(H)
-        slopes = (self.g if whole else self.g[free]) @ self._vectors
+        g = self.g if whole else self.g[free]
+        factor, info = lapack.dpotrf(H, lower=1, clean=0)
+        pivots = factor.diagonal()
+        self.convex = not info and len(g) > 0 and pivots.min() > 1e-4 * pivots.max()
+        self._factor: Array | None = factor if self.convex else None
+        if self._factor is not None:  # far from singular: no need for eigenvalues
+            self._newton = lapack.dpotrs(factor, -g, lower=1)[0]
+            self.decrement = -float(g @ self._newton)
+        else:
+            self._decompose(H, g)
+
+    def _decompose(self, H: Array, g: Array) -> None:
+        values, vectors = symmetric_eigen(H)
+        slopes = g @ vectors
         sizes = np.abs(values)
         largest = sizes.max(initial=0.0)
         # Flat directions have neither slope nor curvature above rounding: coordinates that do not
         # matter there (a rotation of zero variance).
-        self._active = (sizes > 1e-9 * largest) | (slopes * slopes > 1e-9 * largest)
-        self._values, self._slopes = values[self._active], slopes[self._active]
-        self._vectors = self._vectors[:, self._active]
-        self.convex = bool(self._values.min(initial=np.inf) > 0.0)
+        active = (sizes > 1e-9 * largest) | (slopes * slopes > 1e-9 * largest)
+        self._values, self._slopes = values[active], slopes[active]
+        self._vectors = vectors[:, active]
         self._weights = 1.0 / np.maximum(np.abs(self._values), 1e-300)
+        self.convex = bool(self._values.min(initial=np.inf) > 0.0)
         self.decrement = float(self._slopes**2 @ self._weights)
 
     def promise(self, g: Array) -> float:
         """``g'H^-1 g`` for any gradient g, coordinates that do not move left out."""
-        return float((g[self._free] @ self._vectors) ** 2 @ self._weights)
+        g = g[self._free]
+        if self._factor is not None:
+            return float(g @ lapack.dpotrs(self._factor, g, lower=1)[0])
+        return float((g @ self._vectors) ** 2 @ self._weights)
 
     def step(self, radius: float, sign: float = 1.0) -> Array:
         """The minimiser of the model within a radius, shape (r,).
 
         Where there are two, at a stationary point of negative curvature, ``sign`` chooses.
         """
+        out = np.zeros_like(self.g)
+        if self._factor is not None:
+            if self._newton @ self._newton <= radius * radius:
+                out[self._free] = self._newton
+                return out
+            free = self._free
+            self._factor = None
+            self._decompose(self.H[np.ix_(free, free)], self.g[free])
         values, slopes = self._values, self._slopes
         shift = 0.0
         if not self.convex or np.linalg.norm(slopes / values) > radius:
@@ -206,7 +230,6 @@ class _Model:
             lowest = int(values.argmin())
             if missing > 1e-8 * radius**2:
                 s[lowest] += sign * np.copysign(np.sqrt(missing), s[lowest])
-        out = np.zeros_like(self.g)
         out[self._free] = self._vectors @ s
         return out
 

@@ -15,7 +15,7 @@ from mixedfit import report
 from mixedfit.arrays import Array
 from mixedfit.certificate import Optimum
 from mixedfit.errors import DataError
-from mixedfit.fit import Fit, fit_design
+from mixedfit.fit import Fit, refit
 from mixedfit.summary import Summary
 from mixedfit.varcorr import VarCorr, factor_columns, variance_components
 
@@ -341,7 +341,7 @@ class MixedResults:
             raise DataError(f"the response must have one value for each of {self.nobs} rows used")
         if not np.isfinite(values).all():
             raise DataError("the response must be finite in every row")
-        return MixedResults(fit_design(self.fit.design.with_response(values), self.fit.method))
+        return MixedResults(refit(self.fit, values))
 
     # -- tables --------------------------------------------------------------------------------
 

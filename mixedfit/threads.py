@@ -17,7 +17,7 @@ from threadpoolctl import ThreadpoolController
 __all__ = ["one_thread", "threads_for"]
 
 # Order of a dense block from which factoring and inverting it gain from more threads.
-_WORTH_THREADS = 400
+_WORTH_THREADS = 2000
 
 # What the caller of the outermost `one_thread` allowed.
 _allowed: ContextVar[int | None] = ContextVar("_allowed", default=None)

@@ -89,11 +89,14 @@ def test_average_information_is_the_gram_matrix_of_the_working_variates(pattern,
     states = random_states(likelihood)
     point = likelihood.at(states)
     basis = likelihood.products.basis
-    Z = [b.apply(term.Z) for b, term in zip(basis.random, design.terms, strict=True)]
+    Z = [b.apply(term.Z).T for b, term in zip(basis.random, design.terms, strict=True)]
     n = design.n
     root = np.ones(n) if design.weights is None else np.sqrt(design.weights)
-    X = basis.fixed.apply(design.X)
-    y = basis.response(design, X) * root
+    X = basis.fixed.apply(design.X).T
+    y = (
+        design.y - (0.0 if design.offset is None else design.offset) - X @ basis.coefficients
+    ) * root
+    y /= basis.scale
     X = X * root[:, None]
     same = [f.codes[:, None] == f.codes for f in design.factors]
     V, dV = np.eye(n), []

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from mixedfit.moments import moment_covariances, moment_system
+from mixedfit.working import WorkingRows
 from tests.cases import PATTERNS
 
 
@@ -17,12 +18,11 @@ def test_the_matrix_holds_traces_of_products_of_the_derivatives_of_sigma(pattern
     for f, terms in enumerate(by_factor):
         same = design.factors[f].codes[:, None] == design.factors[f].codes
         for t in terms:
-            z = basis.random[t].apply(design.terms[t].Z) * root[:, None]
+            z = basis.random[t].apply(design.terms[t].Z).T * root[:, None]
             structure = design.terms[t].structure
             V += [(z @ d @ z.T) * same for d in structure.tangents(likelihood.unit[t])]
     V.append(np.eye(design.n))
-    X = basis.fixed.apply(design.X)
-    e = basis.response(design, X) * root
+    e = WorkingRows.of(design, basis).y
     matrix, right = moment_system(likelihood.products, likelihood.tangents(likelihood.unit))
     expected = np.array([[np.sum(a * b) for b in V] for a in V])
     np.testing.assert_allclose(matrix, expected, atol=1e-10 * expected.max())

@@ -118,14 +118,26 @@ def test_rows_keep_the_datas_index():
         assert rows.index[3] == "r4"
 
 
-def test_refit_is_a_fit_to_the_new_response():
-    data = frame()
-    fit = mf.lmer("y ~ x + (x | g)", data)
-    other = data["y"] ** 2
+@pytest.mark.parametrize("name", PATTERNS)
+def test_refit_is_a_fit_to_the_new_response(name):
+    pattern, data = PATTERNS[name], frame()
+    options = {
+        "weights": "w" if pattern.weighted else None,
+        "offset": "o" if pattern.offset else None,
+    }
+    fit = mf.lmer(pattern.formula, data, **options)
+    before = fit.fittedvalues.copy()
+    other = 100.0 + data["y"] ** 2
     again = fit.refit(other)
-    direct = mf.lmer("y ~ x + (x | g)", data.assign(y=other))
-    assert again.llf == pytest.approx(direct.llf, abs=1e-8)
+    direct = mf.lmer(pattern.formula, data.assign(y=other), **options)
+    assert again.llf == pytest.approx(direct.llf, abs=1e-7)
     np.testing.assert_allclose(again.params, direct.params, rtol=1e-6)
+    np.testing.assert_allclose(again.fittedvalues, direct.fittedvalues, rtol=1e-5)
+    np.testing.assert_array_equal(fit.fittedvalues, before)
+
+
+def test_responses_that_cannot_be_refitted():
+    fit = mf.lmer("y ~ x + (x | g)", frame())
     with pytest.raises(mf.DataError, match="one value for each of 240 rows"):
         fit.refit([1.0, 2.0])
     with pytest.raises(mf.DataError, match="finite"):
