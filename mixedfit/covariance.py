@@ -119,6 +119,11 @@ class Unstructured(Structure):
         columns, rows = np.triu_indices(self.size)
         return rows, columns
 
+    @cached_property
+    def _same_column(self) -> Array:
+        _, columns = self._lower
+        return 2.0 * (columns[:, None] == columns)
+
     @property
     def n_params(self) -> int:
         return self.size * (self.size + 1) // 2
@@ -146,14 +151,13 @@ class Unstructured(Structure):
         return outer + outer.transpose(0, 2, 1)
 
     def curvature(self, state: Array, adjoint: Array) -> Array:
-        U = state[1:]
-        rows, columns = self._lower
-        rotated = U.T @ adjoint @ U
-        return 2.0 * np.where(columns[:, None] == columns, rotated[rows[:, None], rows], 0.0)
+        U, rows = state[1:], self._lower[0]
+        return self._same_column * (U.T @ adjoint @ U)[rows[:, None], rows]
 
     def move(self, state: Array, step: Array) -> Array:
-        L = np.diag(state[0])
-        L[self._lower] += step
+        L = np.zeros((self.size, self.size))
+        L[self._lower] = step
+        L.flat[:: self.size + 1] += state[0]
         return self._of_root(state[1:] @ L)
 
     def rebase(self, state: Array, B: Array) -> Array:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -214,10 +215,10 @@ class Design:
         """Number of rows."""
         return len(self.response.y)
 
-    @property
-    def names(self) -> list[str]:
+    @cached_property
+    def names(self) -> pd.Index:
         """Names of the columns of X."""
-        return [self.recipe.names[i] for i in self.kept]
+        return pd.Index([self.recipe.names[i] for i in self.kept])
 
     @property
     def dropped(self) -> list[str]:
@@ -296,7 +297,9 @@ class Design:
 
     def with_response(self, y: Array) -> Design:
         """The same design for another response of shape (n,)."""
-        return replace(self, response=Response(self.response.expression, y))
+        other = replace(self, response=Response(self.response.expression, y))
+        other.__dict__["names"] = self.names
+        return other
 
     def take(self, rows: NDArray[np.bool_] | slice) -> Design:
         """Some of the rows, with all levels kept: a chunk."""

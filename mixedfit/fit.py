@@ -150,7 +150,7 @@ def _search(
     labels = [term.effect.label for term in design.terms]
     optimum, evaluation = certify(best, labels, identified)
     fit = Fit(design, likelihood.method, optimum)
-    fit.__dict__["evaluation"] = evaluation
+    fit.__dict__["evaluation"] = evaluation.without_scratch()
     return fit
 
 

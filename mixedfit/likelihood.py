@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import Literal, TypeAlias
@@ -70,6 +70,14 @@ class Likelihood:
         self.constant = 2.0 * self.df * np.log(basis.scale) - products.sum_log_weights
         if method == "REML":
             self.constant += 2.0 * basis.fixed.logdet
+
+    @cached_property
+    def _weights(self) -> Array:
+        """How often each entry of a rotated tangent of the remainder counts (`_Remainder`)."""
+        p = self.products.p
+        weights = np.full((p + 1, p + 1), float(self.df))
+        weights[:p, :p] = 1.0 if self.method == "REML" else 0.0
+        return weights
 
     def with_response(self, rows: WorkingRows) -> Likelihood:
         """The same criterion for another response to the same rows."""
@@ -185,7 +193,7 @@ class Likelihood:
             If the remainder is not positive definite: the model leaves no residual variation.
         """
         eliminated = self.elimination.forward(self.factors(states))
-        remainder = _Remainder.of(eliminated.S, self.df, self.method)
+        remainder = _Remainder.of(eliminated.S, self.df, self._weights)
         return Evaluation(self, states, eliminated, remainder)
 
 
@@ -218,7 +226,7 @@ class _Remainder:
     fun: float
 
     @classmethod
-    def of(cls, S: Array, df: int, method: Method) -> _Remainder:
+    def of(cls, S: Array, df: int, weights: Array) -> _Remainder:
         p = len(S) - 1
         L, info = lapack.dpotrf(S, lower=1, clean=1)
         diagonal = L.diagonal()
@@ -229,9 +237,7 @@ class _Remainder:
             )
         r2 = float(diagonal[p] ** 2)
         fun = df * (1.0 + math.log(2.0 * math.pi * r2 / df))
-        weights = np.full((p + 1, p + 1), float(df))
-        weights[:p, :p] = 1.0 if method == "REML" else 0.0
-        if method == "REML":
+        if p and weights[0, 0]:
             fun += 2.0 * float(np.log(diagonal[:p]).sum())
         V, _ = lapack.dtrtri(L, lower=1)
         return cls(V, r2, weights, fun)
@@ -307,6 +313,16 @@ class Evaluation:
         """How far each coordinate may fall and rise; None where none has a bound."""
         rooms = [structure.room(state) for structure, state, _ in self._terms()]
         return joined_room(rooms, [s.n_params for _, s in self.likelihood.structures])
+
+    def without_scratch(self) -> Evaluation:
+        """The same point without what derivatives left behind, kept ones excepted."""
+        tail = self.eliminated.tail
+        if tail is None:
+            return self
+        slim = replace(self, eliminated=replace(self.eliminated, tail=replace(tail)))
+        for name in ("gradient", "hessian", "remainder_tangents"):
+            slim.__dict__[name] = getattr(self, name)
+        return slim
 
     @property
     def scale(self) -> float:
@@ -395,6 +411,8 @@ class Evaluation:
     def _curvature(self) -> Array:
         """The parametrisation's own second derivatives, weighted by the adjoint of G."""
         like = self.likelihood
+        if len(like.structures) == 1:
+            return like.structures[0][1].curvature(self.states[0], self.adjoint.G[0])
         out = np.zeros((like.n_params, like.n_params))
         for terms, G in zip(like.terms_of, self.adjoint.G, strict=True):
             for t, columns in terms:

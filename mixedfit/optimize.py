@@ -11,6 +11,7 @@ point, with coordinates of its own.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Generic, Protocol, Self, TypeVar
 
@@ -131,7 +132,7 @@ def minimise(start: P, control: Control | None = None) -> Minimum[P]:
             return Minimum(point, model.decrement, nfev, False)
         gain, trial = _try(point, step, model)
         nfev += 1
-        length = float(np.linalg.norm(step))
+        length = math.sqrt(step @ step)
         if gain < 0.25:
             radius = 0.25 * length
         elif gain > 0.75 and length > 0.8 * radius:

@@ -86,7 +86,7 @@ def _fixed_effects(fit: Fit) -> Table:
     with np.errstate(invalid="ignore", divide="ignore"):
         t = fit.estimate.beta / se
     columns = [
-        TableColumn("", fit.design.names, "left"),
+        TableColumn("", list(fit.design.names), "left"),
         TableColumn("Estimate", format_numbers(fit.estimate.beta)),
         TableColumn("Std. error", format_numbers(se)),
         TableColumn("t value", [f"{value:.3f}" for value in t]),
