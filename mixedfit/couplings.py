@@ -162,7 +162,8 @@ class Paired(Coupling):
     blocks : list of csr_array of shape (J, q)
         ``A[a]``: row j holds the products of effect a at level j; one pattern for all a.
     pair_levels, first, second : int arrays of shape (n_pairs,)
-        Pairs of entries of one row: the row, and the two entries' places in ``A[a].data``.
+        Pairs of entries of one row: the row, in order, and the two entries' places in
+        ``A[a].data``.
     targets : int array of shape (n_pairs,)
         Where in the store the pair's product goes.
     store_size : int
@@ -180,19 +181,11 @@ class Paired(Coupling):
         self._blocks = blocks
         self._transposes = [block.T.tocsr() for block in blocks]
         k, J = len(blocks), blocks[0].shape[0]
-        counts = np.bincount(targets, minlength=store_size)
-        self._targets = np.flatnonzero(counts)
+        self._targets = np.flatnonzero(np.bincount(targets, minlength=store_size))
         rank = np.empty(store_size, dtype=np.int32)
         rank[self._targets] = np.arange(len(self._targets), dtype=np.int32)
-        order = sparse.coo_array(
-            (np.arange(len(targets), dtype=np.int32), (rank[targets], pair_levels)),
-            shape=(len(self._targets), J),
-        )
-        order.has_canonical_format = (
-            True  # no two pairs of one level share a target: skip the search
-        )
-        pattern = order.tocsr()
-        first, second = first[pattern.data], second[pattern.data]
+        rows = rank[targets]
+        starts = np.concatenate([[0], np.cumsum(np.bincount(pair_levels, minlength=J))])
         self._maps = {}
         for a in range(k):
             for b in range(a + 1):
@@ -200,8 +193,9 @@ class Paired(Coupling):
                 product = A[first] * B[second]
                 if a != b:
                     product += B[first] * A[second]
-                self._maps[a, b] = sparse.csr_array(
-                    (product, pattern.indices, pattern.indptr), shape=pattern.shape
+                # Pairs come level by level, so each level's are a column as they stand.
+                self._maps[a, b] = sparse.csc_array(
+                    (product, rows, starts.astype(np.int32)), shape=(len(self._targets), J)
                 )
 
     def fill(self, D: Array, store: Array, out: Array) -> None:

@@ -320,24 +320,25 @@ class _Builder:
 
     def _paired(self, blocks: list[sparse.csr_array], count: IntArray) -> Paired:
         """All pairs of entries in each row, the later column first."""
-        indptr, columns = blocks[0].indptr.astype(np.int64), blocks[0].indices
+        starts, columns = blocks[0].indptr[:-1], blocks[0].indices
         level = np.repeat(np.arange(len(count), dtype=np.int32), count)
         entry = np.arange(len(columns), dtype=np.int32)
-        rank = entry - indptr[level]  # pairs (entry, earlier entry of the row, itself included)
-        first = np.repeat(entry, rank + 1)
-        start = np.repeat(np.cumsum(rank + 1) - (rank + 1), rank + 1)
-        second = np.repeat(indptr[level], rank + 1) + np.arange(len(first)) - start
-        second = second.astype(np.int32)
+        # Pairs (entry, earlier entry of the row, itself included).
+        pairs = entry - starts[level] + 1
+        first = np.repeat(entry, pairs)
+        skipped = np.cumsum(pairs, dtype=np.int64) - pairs - starts[level]
+        second = np.arange(len(first), dtype=np.int64)
+        second -= np.repeat(skipped, pairs)
         if len(self.ordering.batches) == 1:
             targets = columns[first].astype(np.int64) * self.q + columns[second]
         else:
             mirrored = np.flatnonzero(
                 (first != second) & self._pairs(columns[second], columns[first])
             )
-            first, second = (
-                np.concatenate([first, second[mirrored]]),
-                np.concatenate([second, first[mirrored]]),
-            )
+            both = np.concatenate([first, second[mirrored]])
+            second = np.concatenate([second, first[mirrored]])
+            by_level = np.argsort(level[both], kind="stable")
+            first, second = both[by_level], second[by_level]
             targets = self._locate(
                 columns[first].astype(np.int64), columns[second].astype(np.int64)
             )
