@@ -189,6 +189,8 @@ class Design:
         Rows left out because a value is missing.
     index : pandas.Index
         Of the rows used, in the data's own index where it has one.
+    frame : Frame or None
+        The columns of the data that the fixed part and the offsets read, in the rows used.
     """
 
     formula: Formula
@@ -204,6 +206,7 @@ class Design:
     positions: IntArray | None = None
     n_missing: int = 0
     index: pd.Index | None = None
+    frame: Frame | None = None
 
     @property
     def y(self) -> Array:
@@ -293,6 +296,7 @@ class Design:
             used.positions,
             used.n_missing,
             index,
+            _covariates(frame, formula, offsets),
         )
 
     def with_response(self, y: Array) -> Design:
@@ -311,6 +315,7 @@ class Design:
             factors=tuple(replace(factor, codes=factor.codes[rows]) for factor in self.factors),
             weights=None if self.weights is None else self.weights[rows],
             offset=None if self.offset is None else self.offset[rows],
+            frame=None if self.frame is None else self.frame.take(rows),
         )
 
 
@@ -323,6 +328,21 @@ def _variables(formula: Formula) -> list[str]:
         out.update(dict.fromkeys(sorted(variables(effect.columns.text))))
         out.update(dict.fromkeys(effect.group))
     return list(out)
+
+
+def _covariates(frame: Frame, formula: Formula, offsets: tuple[Expression, ...] | None) -> Frame:
+    """Own copies of the columns that the mean reads."""
+    names = dict.fromkeys(
+        name
+        for expression in (formula.fixed, *(offsets or ()))
+        for name in sorted(variables(expression.text))
+        if name in frame.columns
+    )
+    own = {
+        name: column if isinstance(column := frame[name], Labels) else column.copy()
+        for name in names
+    }
+    return Frame(frame.n, own)
 
 
 def _codings(

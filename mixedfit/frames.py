@@ -39,8 +39,8 @@ class Labels:
     levels: pd.Index
     ordered: bool = False
 
-    def take(self, rows: NDArray[np.bool_]) -> Labels:
-        """The rows where a mask is true."""
+    def take(self, rows: NDArray[np.bool_] | slice) -> Labels:
+        """The rows where a mask is true, or those of a slice."""
         return Labels(self.codes[rows], self.levels, self.ordered)
 
     def used(self) -> Labels:
@@ -86,13 +86,14 @@ class Frame:
     def __getitem__(self, name: str) -> Column:
         return self.columns[name]
 
-    def take(self, rows: NDArray[np.bool_]) -> Frame:
-        """The rows where a mask is true."""
+    def take(self, rows: NDArray[np.bool_] | slice) -> Frame:
+        """The rows where a mask is true, or those of a slice."""
         taken = {
             name: column.take(rows) if isinstance(column, Labels) else column[rows]
             for name, column in self.columns.items()
         }
-        return Frame(int(rows.sum()), taken)
+        n = len(range(self.n)[rows]) if isinstance(rows, slice) else int(rows.sum())
+        return Frame(n, taken)
 
     def missing(self, name: str) -> NDArray[np.bool_] | None:
         """Which rows miss this column; None when none does."""
