@@ -76,6 +76,13 @@ class Structure(ABC):
     def curvature(self, state: Array, adjoint: Array) -> Array:
         """Second derivatives of ``sum(adjoint * G)`` in the coordinates, shape (r, r)."""
 
+    def linear_basis(self) -> Array | None:
+        """Symmetric matrices of which the family's G are the (semidefinite) linear combinations.
+
+        Shape (m, k, k); None where G is no linear function of any parameters.
+        """
+        return None
+
     def room(self, state: Array) -> tuple[Array, Array] | None:
         """How far each coordinate may fall (not positive) and rise, two arrays of shape (r,).
 
@@ -149,6 +156,13 @@ class Unstructured(Structure):
         rows, columns = self._lower
         outer = U.T[rows, :, None] * (s[columns, None] * U.T[columns])[:, None, :]
         return outer + outer.transpose(0, 2, 1)
+
+    def linear_basis(self) -> Array:
+        rows, columns = self._lower
+        basis = np.zeros((self.n_params, self.size, self.size))
+        index = np.arange(self.n_params)
+        basis[index, rows, columns] = basis[index, columns, rows] = 1.0
+        return basis
 
     def curvature(self, state: Array, adjoint: Array) -> Array:
         U, rows = state[1:], self._lower[0]
@@ -235,6 +249,9 @@ class Diagonal(_Parametric):
         index = np.arange(self.size)
         tangents[index, index, index] = 2.0 * state
         return tangents
+
+    def linear_basis(self) -> Array:
+        return 0.5 * self.tangents(np.ones(self.n_params))
 
     def curvature(self, state: Array, adjoint: Array) -> Array:
         diagonal = 2.0 * np.diagonal(adjoint)
@@ -356,6 +373,11 @@ class CompoundSymmetry(_ScaledCorrelation):
     size: int
     homogeneous: bool = False
 
+    def linear_basis(self) -> Array | None:
+        if not self.homogeneous:
+            return None
+        return np.stack([np.eye(self.size), 1.0 - np.eye(self.size)])
+
     @property
     def _lowest_correlation(self) -> float:
         return -1.0 / (self.size - 1)
@@ -476,6 +498,17 @@ class BlockDiagonal(Structure):
         for (block, c, r), part in zip(self._parts, self._split(state), strict=True):
             tangents[r, c, c] = block.tangents(part)
         return tangents
+
+    def linear_basis(self) -> Array | None:
+        bases = [(block.linear_basis(), columns) for block, columns, _ in self._parts]
+        padded = []
+        for basis, columns in bases:
+            if basis is None:
+                return None
+            whole = np.zeros((len(basis), self.size, self.size))
+            whole[:, columns, columns] = basis
+            padded.append(whole)
+        return np.concatenate(padded)
 
     def curvature(self, state: Array, adjoint: Array) -> Array:
         curvature = np.zeros((self.n_params, self.n_params))

@@ -56,6 +56,11 @@ class Fit:
         """The rows as they are reduced, kept for refits."""
         return WorkingRows.of(self.design)
 
+    @cached_property
+    def computed(self) -> dict[str, Any]:
+        """What was computed from this fit and is kept for the next time, by name."""
+        return {}
+
     @property
     def likelihood(self) -> Likelihood:
         """The criterion that was minimised."""

@@ -31,7 +31,7 @@ from mixedfit.linalg import spd_inverse
 from mixedfit.moments import moment_covariances, moment_system
 from mixedfit.working import WorkingRows
 
-__all__ = ["Evaluation", "Likelihood", "Method", "States"]
+__all__ = ["Evaluation", "Likelihood", "Method", "Remainder", "States"]
 
 Method = Literal["REML", "ML"]
 States: TypeAlias = tuple[Array, ...]
@@ -73,7 +73,7 @@ class Likelihood:
 
     @cached_property
     def _weights(self) -> Array:
-        """How often each entry of a rotated tangent of the remainder counts (`_Remainder`)."""
+        """How often each entry of a rotated tangent of the remainder counts (`Remainder`)."""
         p = self.products.p
         weights = np.full((p + 1, p + 1), float(self.df))
         weights[:p, :p] = 1.0 if self.method == "REML" else 0.0
@@ -139,6 +139,20 @@ class Likelihood:
         )
 
     @cached_property
+    def linear_tangents(self) -> list[Array] | None:
+        """Directions in which each factor's G moves linearly and that span its family, (m_f, k, k).
+
+        None where the G of some term is no linear function of any parameters.
+        """
+        bases = []
+        for _, structure in self.structures:
+            basis = structure.linear_basis()
+            if basis is None:
+                return None
+            bases.append(basis)
+        return self._blocks(bases)
+
+    @cached_property
     def unit(self) -> States:
         """States of unit covariance."""
         return tuple(s.start(np.eye(s.size)) for _, s in self.structures)
@@ -193,12 +207,12 @@ class Likelihood:
             If the remainder is not positive definite: the model leaves no residual variation.
         """
         eliminated = self.elimination.forward(self.factors(states))
-        remainder = _Remainder.of(eliminated.S, self.df, self._weights)
+        remainder = Remainder.of(eliminated.S, self.df, self._weights)
         return Evaluation(self, states, eliminated, remainder)
 
 
 @dataclass(frozen=True)
-class _Remainder:
+class Remainder:
     """The fixed effects and the residual sum of squares, from the remainder S.
 
     With ``S = L L'`` (the response last) and ``V = L^-1``, the last row of V is ``v' / r`` for
@@ -226,7 +240,7 @@ class _Remainder:
     fun: float
 
     @classmethod
-    def of(cls, S: Array, df: int, weights: Array) -> _Remainder:
+    def of(cls, S: Array, df: int, weights: Array) -> Remainder:
         p = len(S) - 1
         L, info = lapack.dpotrf(S, lower=1, clean=1)
         diagonal = L.diagonal()
@@ -279,7 +293,7 @@ class Evaluation:
     likelihood: Likelihood
     states: States
     eliminated: Eliminated
-    remainder: _Remainder
+    remainder: Remainder
 
     @cached_property
     def fun(self) -> float:

@@ -1,4 +1,4 @@
-"""Covariance of the estimated variance components, from the exact Hessian of the likelihood."""
+"""Covariances of what is estimated: the fixed effects, and the variance components."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ from mixedfit.identify import moving_directions
 from mixedfit.likelihood import Evaluation
 from mixedfit.optimize import held_at_bounds
 
-__all__ = ["component_covariance", "standard_errors_of_sds"]
+__all__ = ["component_covariance", "model_covariance", "standard_errors_of_sds"]
+
+
+def model_covariance(fit: Fit) -> Array:
+    """``(X'V^-1 X)^-1`` with V as estimated, shape (p, p), in the user's units."""
+    return fit.estimate.sigma**2 * fit.estimate.unscaled_covariance
 
 
 def component_covariance(point: Evaluation) -> Array:

@@ -1,0 +1,278 @@
+"""Inference about the fixed effects: their covariance and denominator degrees of freedom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol, cast, get_args
+
+import numpy as np
+from scipy import stats
+
+from mixedfit.arrays import Array
+from mixedfit.containment import Containment
+from mixedfit.errors import MixedfitError, ModelError
+from mixedfit.fit import Fit
+from mixedfit.kenward_roger import kenward_roger
+from mixedfit.satterthwaite import satterthwaite
+from mixedfit.threads import one_thread
+from mixedfit.vcov import model_covariance
+
+__all__ = ["Ddf", "FixedInference", "JointTest", "containment", "default_ddf", "inference"]
+
+Ddf = Literal["satterthwaite", "kenward-roger", "containment", "residual", "normal"]
+
+# Singular value, relative to the largest, below which rows of a hypothesis repeat others.
+_REPEATED = 1e-8
+
+
+class Denominator(Protocol):
+    """A rule for denominator degrees of freedom; columns of L are those of X."""
+
+    def df(self, L: Array) -> Array:
+        """Of each row of L on its own, shape (m, p) to (m,)."""
+
+    def joint(self, L: Array) -> tuple[float, float]:
+        """Of F for L of shape (q, p) and rank q, and the factor F is multiplied with."""
+
+
+@dataclass(frozen=True)
+class _Fixed:
+    """The same degrees of freedom for every contrast: infinitely many, or those of the residual."""
+
+    value: float
+
+    def df(self, L: Array) -> Array:
+        return np.full(len(L), self.value)
+
+    def joint(self, L: Array) -> tuple[float, float]:
+        return self.value, 1.0
+
+
+@dataclass(frozen=True)
+class _Contained:
+    """The fewest degrees of freedom of the coefficients a contrast involves."""
+
+    of_columns: Array
+
+    def df(self, L: Array) -> Array:
+        size = np.abs(L).max(axis=1, initial=0.0)
+        involved = np.abs(L) > 1e-8 * size[:, None]
+        fewest = np.where(involved, self.of_columns, np.inf).min(axis=1, initial=np.inf)
+        return np.where(involved.any(axis=1), fewest, np.nan)
+
+    def joint(self, L: Array) -> tuple[float, float]:
+        return float(self.df(L).min()), 1.0
+
+
+@dataclass(frozen=True)
+class JointTest:
+    """A test of several contrasts at once.
+
+    Attributes
+    ----------
+    num_df : int
+        Rank of the hypothesis.
+    den_df : float
+        inf for the chi-squared test divided by its degrees of freedom.
+    F : float
+        Already scaled where Kenward and Roger's method scales it.
+    p : float
+    """
+
+    num_df: int
+    den_df: float
+    F: float
+    p: float
+
+
+@dataclass(frozen=True)
+class FixedInference:
+    """Covariance and degrees of freedom of the fixed effects by one method.
+
+    Attributes
+    ----------
+    method : {"satterthwaite", "kenward-roger", "containment", "residual", "normal"}
+        What was used; Kenward-Roger gives way to Satterthwaite where a covariance is not linear
+        in its parameters.
+    note : str
+        Empty, or a sentence for the user.
+    estimates : array of shape (p,)
+    covariance : array of shape (p, p)
+        Of the estimates, adjusted by Kenward-Roger, in the user's units.
+    denominator : Denominator
+    """
+
+    method: Ddf
+    note: str
+    estimates: Array
+    covariance: Array
+    denominator: Denominator
+
+    def df(self, L: Array) -> Array:
+        """Degrees of freedom of each row of L on its own, shape (m, p) to (m,)."""
+        return self.denominator.df(L)
+
+    def se(self, L: Array) -> Array:
+        """Standard error of each row of L, shape (m, p) to (m,)."""
+        variances = np.einsum("ia,ab,ib->i", L, self.covariance, L, optimize=True)
+        return np.sqrt(np.maximum(variances, 0.0))
+
+    def joint(self, L: Array, value: Array | None = None) -> JointTest:
+        """Test all rows of L at once.
+
+        Parameters
+        ----------
+        L : array of shape (q, p)
+        value : array of shape (q,), optional
+            What ``L b`` is under the hypothesis; by default zero.
+
+        Returns
+        -------
+        JointTest
+            With ``num_df`` 0 and no number else where L has no rank.
+
+        Raises
+        ------
+        ModelError
+            If rows that repeat others ask for different values.
+        """
+        value = np.zeros(len(L)) if value is None else value
+        L, value = _independent_rows(L, value, self.covariance)
+        q = len(L)
+        if q == 0:
+            return JointTest(0, np.nan, np.nan, np.nan)
+        rest = L @ self.estimates - value
+        F = float(rest @ np.linalg.solve(L @ self.covariance @ L.T, rest)) / q
+        den_df, scale = self.denominator.joint(L)
+        F *= scale
+        if np.isinf(den_df):
+            return JointTest(q, den_df, F, float(stats.chi2.sf(q * F, q)))
+        return JointTest(q, den_df, F, float(stats.f.sf(F, q, den_df)))
+
+
+def _independent_rows(L: Array, value: Array, covariance: Array) -> tuple[Array, Array]:
+    """The hypothesis ``L b = value`` in as many uncorrelated rows as it has rank."""
+    scale = np.sqrt(covariance.diagonal())
+    length = np.linalg.norm(L * scale, axis=1)
+    used = length > 0.0
+    if np.any(value[~used] != 0.0):
+        raise ModelError("a contrast of zeros cannot equal anything but zero")
+    weights = 1.0 / length[used, None]
+    U, s, _ = np.linalg.svd(L[used] * scale * weights, full_matrices=False)
+    kept = s > _REPEATED * s.max(initial=0.0)
+    rotation = U.T * weights.T
+    rows = rotation[kept]
+    if kept.sum() < used.sum():
+        projected = U[:, kept] @ (rows @ value[used])
+        rest = value[used] * weights[:, 0] - projected
+        if np.abs(rest).max() > 1e-6 * max(np.abs(value[used] * weights[:, 0]).max(), 1e-300):
+            raise ModelError(
+                "rows of the hypothesis repeat others but ask for different values; "
+                "leave out the rows that repeat"
+            )
+    return rows @ L[used], rows @ value[used]
+
+
+def default_ddf(fit: Fit) -> Ddf:
+    """The degrees of freedom that are reported unless others are asked for."""
+    return "satterthwaite" if fit.design.factors else "residual"
+
+
+def inference(fit: Fit, ddf: Ddf | None = None) -> FixedInference:
+    """Covariance and degrees of freedom of the fixed effects.
+
+    Parameters
+    ----------
+    fit : Fit
+    ddf : {"satterthwaite", "kenward-roger", "containment", "residual", "normal"}, optional
+        By default the one the fit's verb reports.
+
+    Returns
+    -------
+    FixedInference
+        Kept with the fit: asked for again it costs nothing.
+
+    Raises
+    ------
+    MixedfitError
+        If ddf is none of the methods.
+    ModelError
+        For Kenward-Roger after maximum likelihood: it is a method for REML estimates.
+    """
+    ddf = default_ddf(fit) if ddf is None else check_ddf(ddf)
+    key = f"inference {ddf}"
+    if key not in fit.computed:
+        with one_thread():
+            fit.computed[key] = _MAKERS[ddf](fit)
+    return cast("FixedInference", fit.computed[key])
+
+
+def check_ddf(ddf: str) -> Ddf:
+    """The name of a method, or an error that lists them."""
+    if ddf not in get_args(Ddf):
+        allowed = ", ".join(repr(name) for name in get_args(Ddf))
+        raise MixedfitError(f"ddf must be one of {allowed}, not {ddf!r}")
+    return cast("Ddf", ddf)
+
+
+def _made(fit: Fit, method: Ddf, denominator: Denominator, note: str = "") -> FixedInference:
+    return FixedInference(method, note, fit.estimate.beta, model_covariance(fit), denominator)
+
+
+def _satterthwaite(fit: Fit, note: str = "") -> FixedInference:
+    total = fit.estimate.basis.fixed.total
+    if fit.optimum.status == "boundary":
+        note = (
+            f"{note} " if note else ""
+        ) + "A variance or correlation is at its limit: only the free ones count as uncertain."
+    return _made(fit, "satterthwaite", satterthwaite(fit.evaluation).transformed(total), note)
+
+
+def _kenward_roger(fit: Fit) -> FixedInference:
+    if fit.method != "REML":
+        raise ModelError(
+            "Kenward-Roger's method is for REML estimates and this is a maximum likelihood fit: "
+            "fit it with method='REML', or use ddf='satterthwaite'"
+        )
+    method = kenward_roger(fit.evaluation)
+    if method is None:
+        return _satterthwaite(
+            fit,
+            "Satterthwaite's method was used: Kenward-Roger's needs covariances that are linear "
+            "in their parameters.",
+        )
+    method = method.transformed(fit.estimate.basis.fixed.total)
+    note = ""
+    if fit.optimum.status == "boundary":
+        note = (
+            "A variance or correlation is at its limit: all variances count as uncertain, those "
+            "estimated as zero too."
+        )
+    covariance = fit.estimate.sigma**2 * method.adjusted
+    return FixedInference("kenward-roger", note, fit.estimate.beta, covariance, method)
+
+
+def containment(fit: Fit) -> Containment:
+    """The strata of a fit's columns."""
+    return Containment(fit.design.X, tuple(factor.codes for factor in fit.design.factors))
+
+
+def _containment(fit: Fit) -> FixedInference:
+    return _made(fit, "containment", _Contained(containment(fit).of_columns))
+
+
+def _residual(fit: Fit) -> FixedInference:
+    return _made(fit, "residual", _Fixed(float(fit.n - fit.p)))
+
+
+def _normal(fit: Fit) -> FixedInference:
+    return _made(fit, "normal", _Fixed(np.inf))
+
+
+_MAKERS = {
+    "satterthwaite": _satterthwaite,
+    "kenward-roger": _kenward_roger,
+    "containment": _containment,
+    "residual": _residual,
+    "normal": _normal,
+}
