@@ -1,0 +1,353 @@
+"""What deleting rows does to the fixed effects, with the variances held at their estimates.
+
+Everything is in working rows (`working`), in which the covariance of the response is
+``sigma^2 V``, ``V = I + Z G Z'``, so that with ``M = (G^-1 + Z'Z)^-1``
+
+    V^-1 = I - Z M Z',      P = V^-1 - V^-1 X C X'V^-1,      C = (X'V^-1 X)^-1.
+
+Leaving out a set I of rows subtracts from ``S = [X y]'V^-1[X y]``, by the inverse of a partitioned
+matrix,
+
+    A_I = (V^-1[X y])_I' ((V^-1)_II)^-1 (V^-1[X y])_I
+
+and with ``v = (-b, 1)`` the estimates move by ``b - b_(I) = C_(I) (A_I v)_x``. For one row these
+are the case deletion formulas of Christensen, Pearson & Johnson (1992), Technometrics 34.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
+
+from mixedfit.arrays import Array, IntArray
+from mixedfit.elimination import Eliminated
+from mixedfit.fit import Fit
+from mixedfit.threads import one_thread
+from mixedfit.working import WorkingRows
+
+__all__ = ["Deleted", "EffectsInverse", "RowParts", "delete_groups", "delete_rows", "row_parts"]
+
+# Numbers held at once by a table or a batch.
+_ROOM = 2**25
+# Share of the information on some combination of fixed effects below which none is left.
+_NOTHING_LEFT = 1e-10
+
+
+class EffectsInverse:
+    """Entries of ``M = (G^-1 + Z'Z)^-1``.
+
+    Effects are numbered factor by factor, component by component, level by level. M is block
+    diagonal over the connected components of the levels, so one right-hand side serves one effect
+    of every component: ``width`` solves give all of it.
+
+    Parameters
+    ----------
+    eliminated : Eliminated
+    rows : WorkingRows
+    """
+
+    def __init__(self, eliminated: Eliminated, rows: WorkingRows) -> None:
+        self.eliminated = eliminated
+        self.J = np.array(rows.n_levels)
+        self.k = np.array([len(Z) for Z in rows.Z])
+        self.offsets = np.concatenate([[0], np.cumsum(self.J * self.k)])
+        self.q = int(self.offsets[-1])
+        self.component = np.concatenate(
+            [np.tile(own, k) for own, k in zip(_components(rows), self.k, strict=True)]
+        )
+        self.place = self._places()
+        self.width = int(self.place.max()) + 1
+
+    def _places(self) -> IntArray:
+        """Number of each effect within its component, shape (q,)."""
+        order = np.argsort(self.component, kind="stable")
+        counts = np.bincount(self.component)
+        place = np.empty(self.q, dtype=np.int64)
+        place[order] = np.arange(self.q) - np.repeat(np.cumsum(counts) - counts, counts)
+        return place
+
+    def columns(self, rows: WorkingRows) -> IntArray:
+        """The effects each row meets, shape (n, K)."""
+        parts = [
+            self.offsets[f] + a * J + rows.codes[f]
+            for f, J in enumerate(self.J)
+            for a in range(self.k[f])
+        ]
+        return np.stack(parts, axis=1)
+
+    @cached_property
+    def _table(self) -> Array:
+        return self._solve(0, self.width)
+
+    def _solve(self, start: int, stop: int) -> Array:
+        """Columns of M for the effects with places from start to stop, (stop - start, q)."""
+        R = []
+        for f, (J, k) in enumerate(zip(self.J, self.k, strict=True)):
+            own = self.place[self.offsets[f] : self.offsets[f + 1]] - start
+            right = np.zeros((stop - start, k * J))
+            here = np.flatnonzero((own >= 0) & (own < stop - start))
+            right[own[here], here] = 1.0
+            R.append(right.reshape(stop - start, k, J))
+        solved = self.eliminated.solve(R)
+        return np.concatenate([x.reshape(stop - start, -1) for x in solved], axis=1)
+
+    def entries(self, first: IntArray, second: IntArray) -> Array:
+        """``M[first, second]`` for arrays of effects of any common shape."""
+        together = self.component[first] == self.component[second]
+        if self.width * self.q <= _ROOM:
+            return self._table[self.place[first], second] * together
+        flat, other = first.ravel(), second.ravel()
+        place = self.place[flat]
+        order = np.argsort(place, kind="stable")
+        out = np.empty(len(flat))
+        step = max(1, _ROOM // self.q)
+        for start in range(0, self.width, step):
+            stop = min(start + step, self.width)
+            mine = order[slice(*np.searchsorted(place[order], [start, stop]))]
+            if len(mine):
+                out[mine] = self._solve(start, stop)[place[mine] - start, other[mine]]
+        return out.reshape(first.shape) * together
+
+
+def _components(rows: WorkingRows) -> list[IntArray]:
+    """Connected component of each level of each factor."""
+    if len(rows.codes) == 1:
+        return [np.arange(rows.n_levels[0])]
+    starts = np.concatenate([[0], np.cumsum(rows.n_levels)])
+    total = int(starts[-1])
+    edges = [(rows.codes[0], starts[f] + rows.codes[f]) for f in range(1, len(rows.codes))]
+    a, b = (np.concatenate(side) for side in zip(*edges, strict=True))
+    graph = sparse.coo_array((np.ones(len(a), dtype=bool), (a, b)), shape=(total, total))
+    _, labels = connected_components(graph.tocsr(), directed=False)
+    return np.split(labels, starts[1:-1])
+
+
+@dataclass(frozen=True)
+class RowParts:
+    """What each row contributes, in working rows and relative to ``sigma^2``.
+
+    Attributes
+    ----------
+    E : array of shape (p + 1, n)
+        Rows of ``V^-1[X y]``.
+    N : array of shape (n,)
+        Diagonal of ``V^-1``.
+    P : array of shape (n,)
+        Diagonal of P: one less the leverage of the row on its own fitted value.
+    Py : array of shape (n,)
+        ``P y = V^-1 (y - X b)``: the conditional residual.
+    fixed : array of shape (n,)
+        Diagonal of ``X C X'V^-1``: the leverage through the fixed effects alone.
+    marginal : array of shape (n,)
+        ``y - X b``.
+    marginal_variance : array of shape (n,)
+        Diagonal of ``V - X C X'``, the variance of the marginal residual.
+    """
+
+    E: Array
+    N: Array
+    P: Array
+    Py: Array
+    fixed: Array
+    marginal: Array
+    marginal_variance: Array
+
+
+def _weighted_rows(fit: Fit, eliminated: Eliminated) -> Array:
+    """Rows of ``V^-1[X y]``, shape (p + 1, n)."""
+    rows, products = fit.rows, fit.likelihood.products
+    E = np.concatenate([rows.X, rows.y[None]])
+    if not products.factors:
+        return E
+    effects = eliminated.solve([sums.ZE for sums in products.factors])
+    for Z, codes, U in zip(rows.Z, rows.codes, effects, strict=True):
+        for a, z in enumerate(Z):
+            E -= z * U[:, a, codes]
+    return E
+
+
+def _inverse_diagonal(rows: WorkingRows, inverse: EffectsInverse) -> Array:
+    """``1 - z_i'M z_i``, the diagonal of ``V^-1``, shape (n,)."""
+    columns, Z = inverse.columns(rows), np.concatenate(rows.Z)
+    out = np.ones(len(columns))
+    for a in range(len(Z)):
+        for b in range(a + 1):
+            twice = 1.0 if a == b else 2.0
+            out -= twice * Z[a] * Z[b] * inverse.entries(columns[:, a], columns[:, b])
+    return out
+
+
+def row_parts(fit: Fit) -> RowParts:
+    """The parts of every row of a fit."""
+    with one_thread():
+        eliminated, rows = fit.evaluation.eliminated, fit.rows
+        remainder = fit.evaluation.remainder
+        E = _weighted_rows(fit, eliminated)
+        N = np.ones(fit.n)
+        if rows.Z:
+            N = _inverse_diagonal(rows, EffectsInverse(eliminated, rows))
+        C, v = remainder.P, remainder.v
+        through = C @ E[:-1]
+        CX = C @ rows.X
+        V = np.ones(fit.n)
+        for Z, T in zip(rows.Z, eliminated.T, strict=True):
+            V += np.square(T.T @ Z).sum(axis=0)
+        P = N - np.einsum("en,en->n", E[:-1], through)
+        return RowParts(
+            E,
+            N,
+            np.maximum(P, 0.0),
+            v @ E,
+            np.einsum("en,en->n", rows.X, through),
+            rows.y - remainder.b @ rows.X,
+            np.maximum(V - np.einsum("en,en->n", rows.X, CX), 0.0),
+        )
+
+
+@dataclass(frozen=True)
+class Deleted:
+    """What each of m deletions does, in working coordinates and relative to ``sigma^2``.
+
+    Deletions after which the fixed effects cannot be estimated hold nan.
+
+    Attributes
+    ----------
+    change : array of shape (m, p)
+        ``b - b_(I)``.
+    variances : array of shape (m, p, p)
+        ``C_(I)``.
+    determinant : array of shape (m,)
+        ``|C_(I)| / |C|``.
+    """
+
+    change: Array
+    variances: Array
+    determinant: Array
+
+
+def delete_rows(fit: Fit, parts: RowParts) -> Deleted:
+    """Each row left out on its own.
+
+    By the Sherman-Morrison identity, with ``x = C (V^-1 X)_i``: ``b - b_(i) = x (Py)_i / P_ii``
+    and ``C_(i) = C + x x' / P_ii``.
+    """
+    C = fit.evaluation.remainder.P
+    x = C @ parts.E[:-1]
+    P = np.where(parts.P > _NOTHING_LEFT * parts.N, parts.P, np.nan)
+    change = (x * (parts.Py / P)).T
+    variances = C + np.einsum("an,bn->nab", x, x / P)
+    return Deleted(change, variances, parts.N / P)
+
+
+def delete_groups(fit: Fit, parts: RowParts, codes: IntArray, m: int) -> Deleted:
+    """All rows of each level of a grouping left out.
+
+    Parameters
+    ----------
+    fit : Fit
+    parts : RowParts
+    codes : int array of shape (n,)
+        Level of each row, all in use.
+    m : int
+        Number of levels.
+    """
+    with one_thread():
+        p1 = len(parts.E)
+        A = np.empty((m, p1, p1))
+        for groups, blocks in _batches(fit, parts, codes, m):
+            A[groups] = _subtracted(*blocks)
+        return _after(fit, A)
+
+
+def _after(fit: Fit, A: Array) -> Deleted:
+    """Solutions of ``S - A`` for each A, (m, p + 1, p + 1)."""
+    remainder = fit.evaluation.remainder
+    L = remainder.V[:-1, :-1]  # L S_xx L' = I
+    p = len(L)
+    left = np.eye(p) - L @ A[:, :-1, :-1] @ L.T
+    values, vectors = np.linalg.eigh(0.5 * (left + left.transpose(0, 2, 1)))
+    lost = values[:, 0] < _NOTHING_LEFT
+    values[lost] = np.nan
+    root = vectors.transpose(0, 2, 1) @ L / np.sqrt(values)[:, :, None]
+    variances = root.transpose(0, 2, 1) @ root
+    change = np.einsum("mab,mb->ma", variances, (A @ remainder.v)[:, :-1])
+    return Deleted(change, variances, 1.0 / values.prod(axis=1))
+
+
+def _subtracted(E: Array, Z: Array, G: Array) -> Array:
+    """``A_I`` of B deletions of up to r rows that meet up to c effects.
+
+    Parameters
+    ----------
+    E : array of shape (B, r, p + 1)
+        Rows of ``V^-1[X y]``.
+    Z : array of shape (B, r, c)
+    G : array of shape (B, c, c)
+        M among those effects.
+    """
+    r, c = Z.shape[1:]
+    if r <= c:
+        N = np.eye(r) - Z @ G @ Z.transpose(0, 2, 1)
+        return np.asarray(E.transpose(0, 2, 1) @ np.linalg.solve(N, E))
+    # (I - Z G Z')^-1 = I + Z G (I - Z'Z G)^-1 Z'
+    ZE = Z.transpose(0, 2, 1) @ E
+    core = np.eye(c) - Z.transpose(0, 2, 1) @ Z @ G
+    inner = G @ np.linalg.solve(core, ZE)
+    return np.asarray(E.transpose(0, 2, 1) @ E + ZE.transpose(0, 2, 1) @ inner)
+
+
+def _rounded(sizes: IntArray) -> IntArray:
+    """Sizes rounded up by at most an eighth, so that few differ."""
+    step = 2 ** np.maximum(np.ceil(np.log2(np.maximum(sizes, 1))).astype(int) - 3, 0)
+    return np.asarray(-(-sizes // step) * step)
+
+
+def _batches(
+    fit: Fit, parts: RowParts, codes: IntArray, m: int
+) -> Iterator[tuple[IntArray, tuple[Array, Array, Array]]]:
+    """Levels of similar size with their rows of E, their Z and M among their effects, padded."""
+    rows, n, p1 = fit.rows, len(codes), len(parts.E)
+    codes = codes.astype(np.int64)  # small ones cannot number pairs
+    order = np.argsort(codes, kind="stable")
+    n_rows = np.bincount(codes, minlength=m)
+    row_place = np.arange(n) - np.repeat(np.cumsum(n_rows) - n_rows, n_rows)
+    if rows.Z:
+        inverse = EffectsInverse(fit.evaluation.eliminated, rows)
+        columns, q = inverse.columns(rows)[order], inverse.q
+    else:
+        inverse, columns, q = None, np.zeros((n, 0), dtype=np.int64), 1
+    keys, found = np.unique(codes[order][:, None] * q + columns, return_inverse=True)
+    owner, effects = np.divmod(keys, q)
+    n_effects = np.bincount(owner, minlength=m)
+    effect_starts = np.cumsum(n_effects) - n_effects
+    effect_place = found.reshape(columns.shape) - effect_starts[codes[order]][:, None]
+    Z_rows = np.concatenate([np.zeros((0, n)), *rows.Z])[:, order]
+    E_rows = parts.E[:, order]
+    sizes = np.stack([_rounded(n_rows), _rounded(np.maximum(n_effects, 1))])
+    shapes, shape_of = np.unique(sizes, axis=1, return_inverse=True)
+    row_starts = np.cumsum(n_rows) - n_rows
+    for s, (r, c) in enumerate(shapes.T):
+        members = np.flatnonzero(shape_of.ravel() == s)
+        step = max(1, _ROOM // 4 // int(r * (c + p1) + c * c))
+        for groups in np.split(members, np.arange(step, len(members), step)):
+            batch = np.repeat(np.arange(len(groups)), n_rows[groups])
+            here = np.concatenate(
+                [np.arange(row_starts[g], row_starts[g] + n_rows[g]) for g in groups]
+            )
+            E = np.zeros((len(groups), r, p1))
+            E[batch, row_place[here]] = E_rows[:, here].T
+            Z = np.zeros((len(groups), r, c))
+            Z[batch[:, None], row_place[here][:, None], effect_place[here]] = Z_rows[:, here].T
+            slots = effect_starts[groups][:, None] + np.arange(c)
+            real = np.arange(c) < n_effects[groups][:, None]
+            met = effects[np.where(real, slots, effect_starts[groups][:, None])] if q > 1 else None
+            G = np.zeros((len(groups), c, c))
+            if inverse is not None and met is not None:
+                pair = np.broadcast_arrays(met[:, :, None], met[:, None, :])
+                G = inverse.entries(*pair) * (real[:, :, None] & real[:, None, :])
+            yield groups, (E, Z, G)
