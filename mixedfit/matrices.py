@@ -22,7 +22,15 @@ from mixedfit.errors import DataError, FormulaError
 from mixedfit.formula import Expression
 from mixedfit.frames import Frame, Labels
 
-__all__ = ["CONTRASTS", "FUNCTIONS", "Recipe", "TermColumns", "evaluate", "variables"]
+__all__ = [
+    "CONTRASTS",
+    "FUNCTIONS",
+    "IndicatorTerm",
+    "Recipe",
+    "TermColumns",
+    "evaluate",
+    "variables",
+]
 
 
 def _as_numeric(values: Any) -> Any:
@@ -148,6 +156,28 @@ class TermColumns:
 
 
 @dataclass(frozen=True)
+class IndicatorTerm:
+    """The columns of one term where every categorical variable has an indicator for each level.
+
+    Attributes
+    ----------
+    start, stop : int
+        Its columns.
+    categorical, numeric : frozenset of str
+        The factors the term multiplies.
+    """
+
+    start: int
+    stop: int
+    categorical: frozenset[str]
+    numeric: frozenset[str]
+
+    def within(self, other: IndicatorTerm) -> bool:
+        """Whether the term is contained in another: the same numbers, and fewer categories."""
+        return self.numeric == other.numeric and self.categorical < other.categorical
+
+
+@dataclass(frozen=True)
 class Recipe:
     """How an expression was turned into columns.
 
@@ -209,6 +239,13 @@ class Recipe:
         recipe = cls(expression, names, terms, levels, contrasts or {}, spec)
         return _finite(matrix, names), recipe
 
+    @property
+    def categorical_expressions(self) -> list[str]:
+        """What the expression treats as factors, as formulaic writes it: ``f``, ``C(Days)``."""
+        if self._spec is None:
+            return []
+        return [str(factor) for factor in self._spec.factor_contrasts]
+
     def apply(self, frame: Frame) -> Array:
         """The same columns for other rows, shape (n, k).
 
@@ -226,6 +263,37 @@ class Recipe:
             self._spec, Frame(frame.n, columns), self.contrasts, self.expression
         )
         return _finite(matrix, self.names)
+
+    def indicators(self, frame: Frame) -> tuple[Array, tuple[IndicatorTerm, ...]]:
+        """The same terms without contrasts: an indicator for each level, aliased as they are.
+
+        Returns
+        -------
+        columns : array of shape (n, k)
+        terms : tuple of IndicatorTerm
+            In the order of `terms`.
+        """
+        if self._spec is None:
+            products = _products(self.expression.text) or ()
+            plain = tuple(
+                IndicatorTerm(i, i + 1, frozenset(), frozenset(product))
+                for i, product in enumerate(products)
+            )
+            return self.apply(frame), plain
+        spec = self._spec.update(ensure_full_rank=False, structure=None)
+        matrix, made = _materialise(spec, frame, self.contrasts, self.expression)
+        categorical = {
+            name for name, (kind, _) in made.encoder_state.items() if kind.value == "categorical"
+        }
+        terms = []
+        for term, columns in made.term_slices.items():
+            factors = frozenset(factor.expr for factor in term.factors if factor.expr != "1")
+            terms.append(
+                IndicatorTerm(
+                    columns.start, columns.stop, factors & categorical, factors - categorical
+                )
+            )
+        return matrix, tuple(terms)
 
     def _multiply(self, frame: Frame) -> Array:
         products = _products(self.expression.text) or ()

@@ -6,10 +6,13 @@ import numpy as np
 import pandas as pd
 
 from mixedfit.arrays import Array
+from mixedfit.ddf import inference
+from mixedfit.errors import MixedfitError
 from mixedfit.fit import Fit
 from mixedfit.predict import fitted_values, residuals
 from mixedfit.summary import Summary, Table, TableColumn, format_numbers
 from mixedfit.varcorr import VarCorr, variance_components
+from mixedfit.vcov import model_covariance
 
 __all__ = ["augment", "glance", "singular_text", "summarise", "tidy"]
 
@@ -133,6 +136,15 @@ def _singular_terms(fit: Fit) -> dict[int, int]:
 def standard_errors(fit: Fit) -> Array:
     """Standard errors of the fixed effects, shape (p,)."""
     return fit.estimate.sigma * np.sqrt(fit.estimate.unscaled_covariance.diagonal())
+
+
+def fixed_covariance(fit: Fit, kind: str) -> Array:
+    """Covariance of the fixed effects, (p, p): "model" or "kenward-roger"."""
+    if kind == "model":
+        return model_covariance(fit)
+    if kind == "kenward-roger":
+        return inference(fit, "kenward-roger").covariance
+    raise MixedfitError(f"kind must be 'model' or 'kenward-roger', not {kind!r}")
 
 
 def akaike(fit: Fit) -> float:

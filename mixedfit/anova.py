@@ -1,0 +1,117 @@
+"""Analysis of variance of one fit: a test of each term of the fixed part."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias, cast, get_args
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from mixedfit.arrays import Array, IntArray
+from mixedfit.ddf import Ddf, JointTest, containment, inference
+from mixedfit.errors import MixedfitError
+from mixedfit.fit import Fit
+from mixedfit.hypotheses import marginal, sequential, type_1, type_2, type_3
+
+__all__ = ["AnovaType", "anova_table", "term_columns", "term_hypotheses"]
+
+AnovaType: TypeAlias = Literal[1, 2, 3, "sequential", "marginal"]
+_ROMAN = {"I": 1, "II": 2, "III": 3, "1": 1, "2": 2, "3": 3}
+
+
+def term_columns(fit: Fit) -> list[IntArray]:
+    """For each term of the fixed part, its columns among those of X."""
+    kept = fit.design.kept
+    return [
+        np.flatnonzero((kept >= term.start) & (kept < term.stop))
+        for term in fit.design.recipe.terms
+    ]
+
+
+def check_type(kind: AnovaType | str) -> AnovaType:
+    """The name of a type, or an error that lists them."""
+    known = _ROMAN.get(kind, kind) if isinstance(kind, str) else kind
+    for allowed in get_args(AnovaType):
+        if known == allowed:
+            return cast("AnovaType", allowed)
+    listed = ", ".join(repr(t) for t in get_args(AnovaType))
+    raise MixedfitError(f"type must be one of {listed}, not {kind!r}")
+
+
+def term_hypotheses(fit: Fit, kind: AnovaType) -> list[Array]:
+    """For each term, the rows L of shape (q, p) that are tested."""
+    design, terms = fit.design, term_columns(fit)
+    if kind == "marginal":
+        return marginal(fit.p, terms)
+    if kind == "sequential":
+        return sequential(np.linalg.inv(fit.estimate.unscaled_covariance), terms)
+    if f"type {kind}" not in fit.computed:
+        fit.computed[f"type {kind}"] = _by_type(fit, kind, terms)
+    return cast("list[Array]", fit.computed[f"type {kind}"])
+
+
+def _by_type(fit: Fit, kind: AnovaType, terms: list[IntArray]) -> list[Array]:
+    design = fit.design
+    if kind == 1:
+        return type_1(design.X.T @ design.X, terms)
+    if design.frame is None:
+        raise MixedfitError("this fit does not keep its data: only type 1 tests can be had")
+    columns, indicators = design.recipe.indicators(design.frame)
+    if kind == 2:
+        return type_2(design.X.T @ design.X, terms, indicators)
+    return type_3(columns, indicators, design.X)
+
+
+def anova_table(fit: Fit, kind: AnovaType | str = 3, ddf: Ddf | None = None) -> pd.DataFrame:
+    """One row a term: term, num_df, den_df, F, p (`MixedResults.anova`)."""
+    kind = check_type(kind)
+    inferred = inference(fit, ddf)
+    terms, recipe = term_columns(fit), fit.design.recipe
+    tests = [inferred.joint(L) for L in term_hypotheses(fit, kind)]
+    if inferred.method == "containment":
+        tests = _contained(fit, terms, tests)
+    with_intercept = kind in ("sequential", "marginal")
+    rows = [
+        (("Intercept" if term.label == "1" else term.label), test)
+        for term, test in zip(recipe.terms, tests, strict=True)
+        if term.label != "1" or with_intercept
+    ]
+    table = pd.DataFrame(
+        {
+            "term": pd.Series([label for label, _ in rows], dtype=object),
+            "num_df": _whole([test.num_df or np.nan for _, test in rows]),
+            "den_df": np.array([test.den_df for _, test in rows], dtype=float),
+            "F": np.array([test.F for _, test in rows], dtype=float),
+            "p": np.array([test.p for _, test in rows], dtype=float),
+        }
+    )
+    note = inferred.note
+    empty = [label for label, test in rows if not test.num_df]
+    if empty:
+        note = (f"{note} " if note else "") + (
+            f"Nothing is left to test of {', '.join(empty)}: all its columns repeat others."
+        )
+    table.attrs.update(type=kind, ddf=inferred.method, note=note)
+    return table
+
+
+def _contained(fit: Fit, terms: list[IntArray], tests: list[JointTest]) -> list[JointTest]:
+    """The tests with the degrees of freedom of whole terms, as nlme counts them."""
+    full = [columns for columns in terms if len(columns)]
+    df = iter(containment(fit).of_terms(full))
+    out = []
+    for columns, test in zip(terms, tests, strict=True):
+        if not len(columns):
+            out.append(test)
+            continue
+        den_df = float(next(df))
+        p = float(stats.f.sf(test.F, test.num_df, den_df))
+        out.append(JointTest(test.num_df, den_df, test.F, p))
+    return out
+
+
+def _whole(numbers: list[float]) -> Array | IntArray:
+    """Counts as integers where none is missing."""
+    values = np.array(numbers, dtype=float)
+    return values if np.isnan(values).any() else values.astype(np.int64)
