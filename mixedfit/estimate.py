@@ -128,8 +128,21 @@ class Estimate:
 
         Fixed effects and covariance parameters are taken as known, as in lme4's `condVar`.
         """
-        p1 = len(self.evaluation.remainder.v)
-        blocks = self.evaluation.eliminated.inverse_blocks(np.zeros((p1, p1)))
+        return self._level_covariances(np.zeros((len(self.beta) + 1, len(self.beta) + 1)))
+
+    @cached_property
+    def prediction_error_covariances(self) -> list[Array]:
+        """Covariance of predicted less true effects, (J, k, k) a grouping factor.
+
+        The estimation of the fixed effects counts; covariance parameters are taken as known.
+        """
+        N = np.zeros((len(self.beta) + 1, len(self.beta) + 1))
+        N[:-1, :-1] = self.evaluation.remainder.P
+        return self._level_covariances(N)
+
+    def _level_covariances(self, N: Array) -> list[Array]:
+        """``sigma^2`` times the levels' blocks of the inverse with what N adds, user's columns."""
+        blocks = self.evaluation.eliminated.inverse_blocks(N)
         out = []
         for f, D in enumerate(blocks):
             total = self._to_user(f)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -12,10 +13,18 @@ from numpy.typing import ArrayLike
 
 from mixedfit import predict as prediction
 from mixedfit import report
+from mixedfit.anova import AnovaType, anova_table
 from mixedfit.arrays import Array
 from mixedfit.certificate import Optimum
+from mixedfit.coefficients import Contrast, coefficient_table, contrast
+from mixedfit.ddf import Ddf, inference
+from mixedfit.diagnostics import Diagnostics
+from mixedfit.emmeans import MarginalMeans, marginal_means, marginal_trends
 from mixedfit.errors import DataError
 from mixedfit.fit import Fit, refit
+from mixedfit.influence import Influence, influence
+from mixedfit.joint_tests import joint_tests
+from mixedfit.reference_grid import Weights
 from mixedfit.summary import Summary
 from mixedfit.varcorr import VarCorr, factor_columns, variance_components
 
@@ -59,11 +68,119 @@ class MixedResults:
         """Estimates divided by their standard errors."""
         return (self.params / self.bse).rename("tvalues")
 
-    def cov_params(self) -> pd.DataFrame:
-        """Covariance matrix of the fixed effects, shape (p, p)."""
+    @cached_property
+    def pvalues(self) -> pd.Series:
+        """Two-sided p-values of t tests with the degrees of freedom of `coef_table`."""
+        return pd.Series(self.coef_table()["p"].to_numpy(), self.params.index, name="pvalues")
+
+    def cov_params(self, kind: Literal["model", "kenward-roger"] = "model") -> pd.DataFrame:
+        """Covariance matrix of the fixed effects.
+
+        Parameters
+        ----------
+        kind : {"model", "kenward-roger"}
+            With the variances as if they were known, or adjusted for their being estimated.
+
+        Returns
+        -------
+        DataFrame of shape (p, p)
+        """
         names = self.fit.design.names
-        covariance = self.sigma**2 * self.fit.estimate.unscaled_covariance
-        return pd.DataFrame(covariance, index=names, columns=names)
+        return pd.DataFrame(report.fixed_covariance(self.fit, kind), index=names, columns=names)
+
+    # -- tests ---------------------------------------------------------------------------------
+
+    def coef_table(self, ddf: Ddf | None = None, level: float = 0.95) -> pd.DataFrame:
+        """The fixed effects with tests and intervals.
+
+        Parameters
+        ----------
+        ddf : {"satterthwaite", "kenward-roger", "containment", "residual", "normal"}, optional
+            Denominator degrees of freedom; "kenward-roger" adjusts the standard errors too. By
+            default what the verb reports: "satterthwaite" for `lmer`.
+        level : float
+            Of the intervals.
+
+        Returns
+        -------
+        DataFrame
+            One row a coefficient: term, estimate, se, df, t, p, lower, upper; ``attrs`` has the
+            method used and a note.
+
+        Examples
+        --------
+        >>> import mixedfit as mf
+        >>> fit = mf.lmer("Reaction ~ Days + (Days | Subject)", mf.datasets.load("sleepstudy"))
+        >>> fit.coef_table(ddf="kenward-roger")[["term", "estimate", "se", "df"]].round(3)
+                term  estimate     se    df
+        0  Intercept   251.405  6.825  17.0
+        1       Days    10.467  1.546  17.0
+        """
+        return coefficient_table(inference(self.fit, ddf), self.params.index, level)
+
+    def anova(
+        self, type: AnovaType = 3, ddf: Ddf | None = None  # noqa: A002
+    ) -> pd.DataFrame:
+        """Test each term of the fixed part.
+
+        Parameters
+        ----------
+        type : {3, 2, 1, "sequential", "marginal"}
+            3: contrasts of the term's means, averaged over the levels of the factors it interacts
+            with; 2: after all terms that do not contain it; 1: after the terms before it. None of
+            them depends on how factors are coded. "sequential" and "marginal" are nlme's: after
+            the terms before it in the fitted model, and the term's coefficients as they are coded;
+            both have the intercept's row first.
+        ddf : {"satterthwaite", "kenward-roger", "containment", "residual", "normal"}, optional
+            Denominator degrees of freedom, as in `coef_table`.
+
+        Returns
+        -------
+        DataFrame
+            One row a term: term, num_df, den_df, F, p.
+
+        Examples
+        --------
+        >>> import mixedfit as mf
+        >>> fit = mf.lmer("score ~ Machine + (1 | Worker)", mf.datasets.load("machines"))
+        >>> fit.anova(ddf="kenward-roger").round(2).to_dict("records")
+        [{'term': 'Machine', 'num_df': 2, 'den_df': 46.0, 'F': 86.75, 'p': 0.0}]
+        """
+        return anova_table(self.fit, type, ddf)
+
+    def contrast(self, L: Any, ddf: Ddf | None = None, level: float = 0.95) -> Contrast:
+        """Test combinations of the fixed effects.
+
+        Parameters
+        ----------
+        L : str, dict, array, DataFrame, or a list or dict of these
+            Equations such as ``"Days = 10"`` or ``"a - b"`` (several separated by commas); weights
+            by name such as ``{"Days": 1}``; or an array with a column for each coefficient. A dict
+            of contrasts labels the rows by its keys.
+        ddf : {"satterthwaite", "kenward-roger", "containment", "residual", "normal"}, optional
+            Denominator degrees of freedom, as in `coef_table`.
+        level : float
+            Of the intervals.
+
+        Returns
+        -------
+        Contrast
+            ``estimate``, ``se``, ``df``, ``t``, ``p`` by contrast, ``to_frame()``, and the F test
+            of all of them in ``joint``.
+
+        Raises
+        ------
+        DataError
+            If a name is unknown, the width is wrong, or an equation cannot be read.
+
+        Examples
+        --------
+        >>> import mixedfit as mf
+        >>> fit = mf.lmer("Reaction ~ Days + (Days | Subject)", mf.datasets.load("sleepstudy"))
+        >>> fit.contrast({"after 9 days": {"Intercept": 1, "Days": 9}}).estimate.round(2).to_dict()
+        {'after 9 days': 345.61}
+        """
+        return contrast(self.fit, L, ddf, level)
 
     # -- variances -----------------------------------------------------------------------------
 
@@ -342,6 +459,173 @@ class MixedResults:
         if not np.isfinite(values).all():
             raise DataError("the response must be finite in every row")
         return MixedResults(refit(self.fit, values))
+
+    # -- checks --------------------------------------------------------------------------------
+
+    @property
+    def diagnostics(self) -> Diagnostics:
+        """Checks of the model's assumptions, as tables: residuals, Q-Q, autocorrelation, ..."""
+        return Diagnostics(self.fit)
+
+    def influence(self, group: str | ArrayLike | None = None, refit: bool = False) -> Influence:
+        """Leave out each row, or all rows of each level, and see what changes.
+
+        Parameters
+        ----------
+        group : str or array-like, optional
+            A grouping factor of the fit, or one label a row (any grouping, such as a column of the
+            data); by default single rows.
+        refit : bool
+            Fit again without each, variance parameters included. By default those are held, and
+            everything follows from this fit, exactly and at once.
+
+        Returns
+        -------
+        Influence
+            ``.cooks_distance``, ``.dfbetas``, ``.covratio``, ``.leverage``, ``.to_frame()``.
+
+        Raises
+        ------
+        DataError
+            If there is no such grouping factor, or the labels do not fit the rows.
+
+        Notes
+        -----
+        With the variances held, the estimates without rows I are those of the model in which each
+        row of I has a mean of its own, ``b - b_(I) = C X'V^-1 D (D'P D)^-1 D'P y`` for D the
+        columns of the identity in I (Christensen, Pearson & Johnson 1992, Technometrics 34).
+
+        Examples
+        --------
+        >>> import mixedfit as mf
+        >>> fit = mf.lmer("Reaction ~ Days + (Days | Subject)", mf.datasets.load("sleepstudy"))
+        >>> fit.influence("Subject").cooks_distance.nlargest(2).round(3).to_dict()
+        {'309': 0.149, '335': 0.129}
+        """
+        return influence(self.fit, group, refit)
+
+    # -- marginal means ------------------------------------------------------------------------
+
+    def emmeans(
+        self,
+        specs: str | Sequence[str],
+        by: str | Sequence[str] | None = None,
+        at: Mapping[str, Any] | None = None,
+        ddf: Ddf | None = None,
+        weights: Weights = "equal",
+    ) -> MarginalMeans:
+        """Estimated marginal means: the mean response at each level, the rest averaged or held.
+
+        Parameters
+        ----------
+        specs : str or list of str
+            A factor, several, or R's ``"~ a * b | c"`` and ``"pairwise ~ a"``; "1" for one mean.
+        by : str or list of str, optional
+            Further factors, within whose levels means are compared.
+        at : dict, optional
+            Values to use instead: some levels of a factor, or numbers.
+        ddf : {"satterthwaite", "kenward-roger", "containment", "residual", "normal"}, optional
+            Degrees of freedom, and with "kenward-roger" the adjusted covariance.
+        weights : {"equal", "proportional", "outer", "cells", "flat"}
+            How combinations of other factors are averaged: all alike, by how often they occur
+            jointly, by the product of how often each level occurs, by how often they occur at the
+            level in question, or alike where they occur at all.
+
+        Returns
+        -------
+        MarginalMeans
+            ``.to_frame()``, ``.pairs()``, ``.contrast()``, ``.notes``.
+
+        Raises
+        ------
+        ModelError, DataError
+            If a factor or level is unknown.
+
+        Notes
+        -----
+        Factors keep their levels, numbers with two distinct values keep both, other numbers are
+        set to their mean; transformations in the formula are evaluated there. A mean is
+        ``l'b + offset`` with standard error ``sqrt(l'C l)``.
+
+        Examples
+        --------
+        >>> import mixedfit as mf
+        >>> fit = mf.lmer("score ~ Machine + (1 | Worker)", mf.datasets.load("machines"))
+        >>> fit.emmeans("Machine").to_frame()[["Machine", "estimate", "se"]].round(2)
+          Machine  estimate    se
+        0       A     52.36  2.23
+        1       B     60.32  2.23
+        2       C     66.27  2.23
+        """
+        return marginal_means(self.fit, inference(self.fit, ddf), specs, by, at, weights)
+
+    def emtrends(
+        self,
+        specs: str | Sequence[str],
+        var: str,
+        by: str | Sequence[str] | None = None,
+        at: Mapping[str, Any] | None = None,
+        ddf: Ddf | None = None,
+        weights: Weights = "equal",
+    ) -> MarginalMeans:
+        """Estimated slopes of the mean response in a covariate, by level.
+
+        Parameters
+        ----------
+        specs, by, at, ddf, weights
+            As for `emmeans`.
+        var : str
+            A numeric variable of the fixed part, or a function of one such as ``"log(x)"``.
+
+        Returns
+        -------
+        MarginalMeans
+            Slopes per unit of ``var``, at its mean unless ``at`` says otherwise.
+
+        Raises
+        ------
+        ModelError, DataError
+            If a factor or level is unknown, or ``var`` is no number.
+
+        Examples
+        --------
+        >>> import mixedfit as mf
+        >>> fit = mf.lmer("distance ~ age * Sex + (1 | Subject)", mf.datasets.load("orthodont"))
+        >>> fit.emtrends("Sex", "age").to_frame()[["Sex", "estimate", "se"]].round(4)
+              Sex  estimate      se
+        0    Male    0.7844  0.0775
+        1  Female    0.4795  0.0935
+        """
+        return marginal_trends(self.fit, inference(self.fit, ddf), specs, var, by, at, weights)
+
+    def joint_tests(
+        self,
+        by: str | Sequence[str] | None = None,
+        at: Mapping[str, Any] | None = None,
+        ddf: Ddf | None = None,
+    ) -> pd.DataFrame:
+        """Test each main effect and interaction of the marginal means.
+
+        Parameters
+        ----------
+        by : str or list of str, optional
+            Test within each level of these.
+        at : dict, optional
+            Values to use instead, as for `emmeans`.
+        ddf : str, optional
+            As for `emmeans`.
+
+        Returns
+        -------
+        DataFrame
+            The ``by`` columns, term, num_df, den_df, F, p.
+
+        Notes
+        -----
+        An effect is the interaction contrasts of its variables' levels, averaged over the others
+        with equal weights, whatever the factors' coding; covariates vary by one about their mean.
+        """
+        return joint_tests(self.fit, inference(self.fit, ddf), by, at)
 
     # -- tables --------------------------------------------------------------------------------
 
