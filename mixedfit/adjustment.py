@@ -1,0 +1,229 @@
+"""Multiplicity: p-values and critical values that hold for a family of tests together.
+
+All tests are two-sided tests of t statistics. What a method needs beyond the statistics is told by
+a `Family`; a statistic that is nan belongs to no family and stays nan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from scipy import interpolate, optimize, stats
+
+from mixedfit.arrays import Array, BoolArray
+from mixedfit.errors import ModelError
+
+__all__ = [
+    "Adjustment",
+    "Family",
+    "adjusted_p_values",
+    "check_adjustment",
+    "critical_values",
+]
+
+Adjustment = Literal[
+    "tukey", "mvt", "dunnett", "scheffe", "sidak", "bonferroni", "holm", "fdr", "none"
+]
+
+_LARGE_DF = 1e6  # the multivariate t has no digits left between this and infinity
+_NODES = 12
+
+
+@dataclass(frozen=True)
+class Family:
+    """What is tested together.
+
+    Attributes
+    ----------
+    correlation : array of shape (m, m)
+        Of the m estimates.
+    n_means : int
+        Number of means whose pairwise differences the family holds (Tukey).
+    rank : int
+        Linearly independent tests (Scheffe).
+    """
+
+    correlation: Array
+    n_means: int
+    rank: int
+
+
+def check_adjustment(adjust: str) -> None:
+    """Refuse an adjustment that is none of `Adjustment`.
+
+    Raises
+    ------
+    ModelError
+    """
+    if adjust not in get_args(Adjustment):
+        allowed = ", ".join(repr(name) for name in get_args(Adjustment))
+        raise ModelError(f"adjust must be one of {allowed}, not {adjust!r}")
+
+
+def adjusted_p_values(t: Array, df: Array, adjust: Adjustment, family: Family) -> Array:
+    """Two-sided p-values that hold for the family.
+
+    Parameters
+    ----------
+    t, df : arrays of shape (m,)
+        Statistics with their degrees of freedom; inf is the normal distribution.
+    adjust : Adjustment
+    family : Family
+
+    Returns
+    -------
+    array of shape (m,)
+
+    Notes
+    -----
+    "tukey" is ``P(Q > sqrt(2) |t|)`` for the studentized range Q of ``n_means`` means; "mvt" and
+    "dunnett" integrate the multivariate t with the estimates' correlation exactly (Genz & Bretz
+    2009, Computation of Multivariate Normal and t Probabilities); "scheffe" refers ``t^2 / rank``
+    to F; "sidak" and "bonferroni" take one step, "holm" steps down, "fdr" is Benjamini & Hochberg
+    (1995). Each test has its own degrees of freedom.
+
+    Examples
+    --------
+    >>> family = Family(np.eye(2), n_means=2, rank=2)
+    >>> adjusted_p_values(np.array([2.0, 3.0]), np.array([10.0, 10.0]), "holm", family).round(4)
+    array([0.0734, 0.0267])
+    """
+    out = np.full(len(t), np.nan)
+    tested = np.isfinite(t) & ~np.isnan(df)
+    if not tested.any():
+        return out
+    size = np.abs(t[tested])
+    out[tested] = _p_values(size, df[tested], adjust, _restricted(family, tested))
+    return out
+
+
+def critical_values(level: float, df: Array, adjust: Adjustment, family: Family) -> Array:
+    """Half-widths, in standard errors, of intervals that cover together.
+
+    Parameters
+    ----------
+    level : float
+        Of the family, such as 0.95.
+    df : array of shape (m,)
+    adjust : Adjustment
+        "holm" and "fdr" have no intervals of their own; Bonferroni's, which are wider, are given.
+    family : Family
+
+    Returns
+    -------
+    array of shape (m,)
+    """
+    out = np.full(len(df), np.nan)
+    used = ~np.isnan(df)
+    m = int(used.sum())
+    if m == 0:
+        return out
+    own, alpha = df[used], 1.0 - level
+    if adjust == "tukey":
+        k = family.n_means
+        out[used] = _each_df(lambda v: _studentized_range_quantile(level, k, v), own) / np.sqrt(2)
+    elif adjust in ("mvt", "dunnett"):
+        correlation = _restricted(family, used).correlation
+        out[used] = _each_df(lambda v: _maximum_quantile(level, correlation, v), own)
+    elif adjust == "scheffe":
+        r = max(family.rank, 1)
+        out[used] = np.sqrt(r * _f_quantile(level, r, own))
+    else:
+        tail = {"none": alpha, "sidak": 1.0 - level ** (1.0 / m)}.get(adjust, alpha / m)
+        out[used] = stats.t.isf(tail / 2.0, own)
+    return out
+
+
+def _restricted(family: Family, kept: BoolArray) -> Family:
+    return Family(family.correlation[np.ix_(kept, kept)], family.n_means, family.rank)
+
+
+def _p_values(size: Array, df: Array, adjust: Adjustment, family: Family) -> Array:
+    if adjust == "tukey":
+        return np.asarray(stats.studentized_range.sf(np.sqrt(2.0) * size, family.n_means, df))
+    if adjust in ("mvt", "dunnett"):
+        pairs = zip(size, df, strict=True)
+        return np.array([_maximum_tail(x, family.correlation, v) for x, v in pairs])
+    if adjust == "scheffe":
+        r = max(family.rank, 1)
+        return np.asarray(_f_tail(size**2 / r, r, df))
+    return _combined(np.asarray(2.0 * stats.t.sf(size, df)), adjust)
+
+
+def _combined(raw: Array, adjust: Adjustment) -> Array:
+    """Adjusted p-values that need the m p-values only."""
+    m = len(raw)
+    if adjust == "bonferroni":
+        return np.minimum(m * raw, 1.0)
+    if adjust == "sidak":
+        with np.errstate(divide="ignore"):  # a p-value of one stays one
+            return -np.expm1(m * np.log1p(-raw))
+    if adjust == "holm":
+        order = np.argsort(raw)
+        stepped = np.maximum.accumulate(raw[order] * (m - np.arange(m)))
+        return np.minimum(stepped[np.argsort(order)], 1.0)
+    return np.asarray(stats.false_discovery_control(raw)) if adjust == "fdr" else raw
+
+
+def _f_tail(F: Array, r: int, df: Array) -> Array:
+    chi = stats.chi2.sf(r * F, r)
+    return np.where(np.isinf(df), chi, stats.f.sf(F, r, np.where(np.isinf(df), 1.0, df)))
+
+
+def _f_quantile(level: float, r: int, df: Array) -> Array:
+    chi = stats.chi2.ppf(level, r) / r
+    return np.where(np.isinf(df), chi, stats.f.ppf(level, r, np.where(np.isinf(df), 1.0, df)))
+
+
+def _each_df(quantile: Callable[[float], float], df: Array) -> Array:
+    """A quantile at each df; through its smooth dependence on 1 / df where there are many."""
+    distinct, place = np.unique(np.round(df, 9), return_inverse=True)
+    if len(distinct) <= _NODES:
+        return np.array([quantile(v) for v in distinct])[place]
+    low, high = 1.0 / distinct[-1], 1.0 / distinct[0]
+    angles = np.pi * (np.arange(_NODES) + 0.5) / _NODES
+    nodes = 0.5 * (low + high) + 0.5 * (high - low) * np.cos(angles)
+    values = np.array([quantile(1.0 / node) for node in nodes])
+    return np.asarray(interpolate.BarycentricInterpolator(nodes, values)(1.0 / distinct))[place]
+
+
+def _studentized_range_quantile(level: float, n_means: int, df: float) -> float:
+    return float(stats.studentized_range.ppf(level, n_means, df))
+
+
+def _maximum_tail(size: float, correlation: Array, df: float) -> float:
+    """``P(max |T_i| > size)`` for multivariate t with a correlation that may be singular."""
+    if len(correlation) == 1:
+        return float(2.0 * stats.t.sf(size, df))
+    bound = np.full(len(correlation), size)
+    inside = stats.multivariate_t.cdf(
+        bound,
+        shape=correlation,
+        df=min(df, _LARGE_DF),  # type: ignore[arg-type]
+        allow_singular=True,
+        lower_limit=-bound,
+        maxpts=5000 * len(correlation),
+        random_state=np.random.default_rng(0),
+    )
+    return float(np.clip(1.0 - inside, 0.0, 1.0))
+
+
+def _maximum_quantile(level: float, correlation: Array, df: float) -> float:
+    alpha = 1.0 - level
+    low = float(stats.t.isf(alpha / 2.0, df))
+    high = float(stats.t.isf(alpha / (2.0 * len(correlation)), df))
+    if high - low < 1e-10:
+        return low
+    # The integration error may move either end across the root by a hair.
+    excess = [_maximum_tail(x, correlation, df) - alpha for x in (low, high)]
+    if excess[0] <= 0.0:
+        return low
+    if excess[1] >= 0.0:
+        return high
+    root = optimize.brentq(
+        lambda x: _maximum_tail(x, correlation, df) - alpha, low, high, xtol=1e-5
+    )
+    return float(root)

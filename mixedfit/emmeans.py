@@ -1,0 +1,471 @@
+"""Estimated marginal means: the mean on a reference grid, averaged, compared, differentiated.
+
+Searle, Speed & Milliken (1980), Population marginal means in the linear model, Am. Statist. 34(4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from mixedfit.adjustment import Adjustment, check_adjustment
+from mixedfit.arrays import Array, IntArray
+from mixedfit.comparisons import Comparisons, Method, comparisons, interaction
+from mixedfit.ddf import FixedInference
+from mixedfit.errors import ModelError
+from mixedfit.fit import Fit
+from mixedfit.linear_estimates import LinearEstimates, Scale, check_level, table
+from mixedfit.marginal_specs import MarginalSpecs
+from mixedfit.reference_grid import ReferenceGrid, Weights
+from mixedfit.summary import Table, TableColumn, format_numbers
+from mixedfit.transformation import Transformation
+from mixedfit.trends import slopes, trend_variable
+
+__all__ = ["MarginalMeans", "marginal_means", "marginal_trends"]
+
+
+@dataclass(frozen=True, repr=False)
+class MarginalMeans:
+    """Marginal means or trends, one for each combination of some factors' levels.
+
+    Attributes
+    ----------
+    specs, by : tuple of str
+        The factors they are told for, and those within which they are compared.
+    grid : ReferenceGrid
+    average : sparse array of shape (m, n)
+        Weights of the grid's n combinations in each of the m means, of which the first of ``specs``
+        runs fastest.
+    estimates : LinearEstimates
+    transformation : Transformation or None
+        Of the response.
+    method : str or None
+        Contrasts that the specification asks for, as in ``"pairwise ~ a"``.
+    notes : tuple of str
+        What to know when reading them.
+    """
+
+    specs: tuple[str, ...]
+    by: tuple[str, ...]
+    grid: ReferenceGrid
+    average: sparse.csr_array
+    estimates: LinearEstimates
+    transformation: Transformation | None
+    method: str | None
+    notes: tuple[str, ...]
+
+    @cached_property
+    def averaged_over(self) -> pd.DataFrame:
+        """One row a combination of the grid, with its ``weight`` in the mean it belongs to."""
+        columns = {
+            name: variable.levels.take(self.grid.codes[name]).to_numpy()
+            for name, variable in self.grid.variables.items()
+        }
+        weight = np.asarray(self.average.sum(axis=0)).ravel()
+        return pd.DataFrame({**columns, "weight": weight})
+
+    @cached_property
+    def _places(self) -> dict[str, IntArray]:
+        """Which value of each factor each mean is for."""
+        names = (*self.specs, *self.by)
+        shape = tuple(len(self.grid.variables[name].levels) for name in names)
+        places = np.unravel_index(np.arange(np.prod(shape, dtype=int)), shape, order="F")
+        return dict(zip(names, places, strict=True)) if names else {}
+
+    def to_frame(
+        self,
+        level: float = 0.95,
+        adjust: Adjustment = "none",
+        type: Scale = "link",  # noqa: A002  R's name
+    ) -> pd.DataFrame:
+        """One row a mean.
+
+        Parameters
+        ----------
+        level : float
+            Of the confidence intervals.
+        adjust : str
+            Make the intervals hold together within each group of ``by``: "none", "bonferroni",
+            "sidak", "scheffe" or "mvt".
+        type : {"link", "response"}
+            The scale of the model, or, where the formula transforms the response, its own scale,
+            with standard errors by the delta method and limits transformed back.
+
+        Returns
+        -------
+        DataFrame
+            The factors' columns, estimate, se, df, lower, upper; nan where the data cannot
+            estimate a mean.
+        """
+        check_level(level)
+        check_adjustment(adjust)
+        if adjust in ("tukey", "dunnett"):
+            raise ModelError(
+                f"adjust={adjust!r} is for differences of means: use .pairs() or .contrast(), or "
+                "adjust='mvt' for the means themselves"
+            )
+        rows = self.estimates
+        families = [(members, 0) for members in self._groups(self.by)]
+        columns = table(rows, adjust, families, level, with_tests=False)
+        if type == "response":
+            columns = _back_transformed(columns, self._known_transformation())
+        frame = pd.DataFrame({**self._labels((*self.specs, *self.by)), **columns})
+        frame.attrs["notes"] = [*self._scale_notes(type), *self.notes]
+        return frame
+
+    def pairs(
+        self,
+        adjust: Adjustment | None = None,
+        *,
+        by: str | Sequence[str] | None = None,
+        type: Scale = "link",  # noqa: A002
+        level: float = 0.95,
+        reverse: bool = False,
+    ) -> pd.DataFrame:
+        """All differences of two means: `contrast` with "pairwise", or "revpairwise"."""
+        method = "revpairwise" if reverse else "pairwise"
+        return self.contrast(method, adjust=adjust, by=by, type=type, level=level)
+
+    @property
+    def contrasts(self) -> pd.DataFrame:
+        """The contrasts named left of ``~`` in the specification, pairwise ones otherwise."""
+        return self.contrast(self.method or "pairwise")
+
+    def contrast(
+        self,
+        method: Method = "effects",
+        *,
+        adjust: Adjustment | None = None,
+        by: str | Sequence[str] | None = None,
+        reference: str | int | None = None,
+        interaction: str | Sequence[Method] | None = None,
+        type: Scale = "link",  # noqa: A002
+        level: float = 0.95,
+    ) -> pd.DataFrame:
+        """Compare the means.
+
+        Parameters
+        ----------
+        method : str, dict or array
+            "pairwise", "revpairwise", "control" ("trt.vs.ctrl"), "effects" ("eff"), "polynomial"
+            ("poly"), "consecutive" ("consec"), "deleted-effects", "mean-change", "identity"; a dict
+            from names to coefficients, one a mean of a ``by`` group; or a matrix of such rows.
+        adjust : str, optional
+            "tukey", "mvt", "dunnett", "scheffe", "sidak", "bonferroni", "holm", "fdr" or "none";
+            by default what is usual for the method (R's choices). Each ``by`` group is a family.
+        by : str or list of str, optional
+            Compare within levels of these; by default those the means were asked for with.
+        reference : str or int, optional
+            What "control" compares with: a label or a place; the first by default.
+        interaction : str or list of methods, optional
+            Contrasts of contrasts: one method for each factor, or one name for all.
+        type : {"link", "response"}
+            With "response" and a log-transformed response, ratios with their intervals; the tests
+            are on the log scale. For other transformations see `on_response`.
+        level : float
+            Of the confidence intervals, which are adjusted as the p-values are ("holm" and "fdr"
+            have none: Bonferroni's are given).
+
+        Returns
+        -------
+        DataFrame
+            contrast (or a column a factor for interactions), the ``by`` columns, estimate, se, df,
+            t, p, lower, upper; ``.attrs["notes"]`` says how p-values were adjusted.
+
+        Raises
+        ------
+        ModelError
+            If the method or adjustment is unknown, or coefficients have the wrong length.
+
+        Notes
+        -----
+        Tukey's adjustment is exact for balanced means and conservative otherwise (Hayter 1984); it
+        is refused for contrasts that are not differences of all pairs.
+        """
+        check_level(level)
+        by = self.by if by is None else _known_names(by, (*self.specs, *self.by))
+        specs = tuple(name for name in (*self.specs, *self.by) if name not in by)
+        names, family = self._comparisons(specs, method, reference, interaction)
+        adjust = family.adjust if adjust is None else adjust
+        check_adjustment(adjust)
+        if adjust == "tukey" and not family.pairwise:
+            raise ModelError(
+                "adjust='tukey' is for all pairwise differences; use 'mvt', 'sidak' or 'holm' here"
+            )
+        groups = self._groups(by)
+        C = np.zeros((len(groups) * len(family.names), len(self.estimates.full)))
+        families = []
+        q = len(family.names)
+        for g, members in enumerate(groups):
+            C[g * q : (g + 1) * q, members[self._order(members, specs)]] = family.coefficients
+            families.append((np.arange(g * q, (g + 1) * q), family.coefficients.shape[1]))
+        rows = self.estimates.combined(C)
+        columns = table(rows, adjust, families, level, with_tests=True)
+        notes = [_adjustment_note(adjust, q, family.coefficients.shape[1])] if q > 1 else []
+        notes += self._scale_notes(type)
+        if type == "response":
+            columns, note = _ratios(columns, self._known_transformation())
+            notes.append(note)
+            if note.startswith("Ratios"):
+                names = {key: [n.replace(" - ", " / ") for n in v] for key, v in names.items()}
+        labels = {
+            key: np.tile(np.array(values, dtype=object), len(groups))
+            for key, values in names.items()
+        }
+        firsts = np.array([members[0] for members in groups], dtype=int)
+        own = self._labels(by, np.repeat(firsts, q))
+        frame = pd.DataFrame({**labels, **own, **columns})
+        if not rows.estimable.all():
+            notes.append(_NON_ESTIMABLE)
+        frame.attrs["notes"] = [*notes, *self.notes]
+        return frame
+
+    def on_response(self) -> MarginalMeans:
+        """The same means on the response's own scale, so that differences are compared there.
+
+        Raises
+        ------
+        ModelError
+            If the formula does not transform the response.
+
+        Notes
+        -----
+        To first order (the delta method): a contrast of back-transformed means is linearised in the
+        fixed effects, whose degrees of freedom it takes.
+        """
+        transformation = self._known_transformation()
+        note = f"Means are transformed back from the {transformation.name} scale before comparison."
+        return replace(
+            self,
+            estimates=self.estimates.on_response(transformation),
+            transformation=None,
+            notes=(*self.notes, note),
+        )
+
+    # -- pieces --------------------------------------------------------------------------------
+
+    def _labels(self, names: Sequence[str], rows: IntArray | None = None) -> dict[str, Any]:
+        take = slice(None) if rows is None else rows
+        return {
+            name: self.grid.variables[name].levels.take(self._places[name][take]).to_numpy()
+            for name in names
+        }
+
+    def _groups(self, by: Sequence[str]) -> list[IntArray]:
+        """The means of each combination of the levels of some factors."""
+        key, size = np.zeros(len(self.estimates.full), dtype=np.int64), 1
+        for name in by:
+            key += size * self._places[name]
+            size *= len(self.grid.variables[name].levels)
+        return [np.flatnonzero(key == g) for g in range(size)]
+
+    def _order(self, members: IntArray, specs: Sequence[str]) -> IntArray:
+        """The order of one group's means in which the first factor runs fastest."""
+        return np.lexsort([self._places[name][members] for name in specs] or [members])
+
+    def _comparisons(
+        self,
+        specs: tuple[str, ...],
+        method: Method,
+        reference: str | int | None,
+        of_contrasts: str | Sequence[Method] | None,
+    ) -> tuple[dict[str, list[str]], Comparisons]:
+        if not specs:
+            raise ModelError("nothing is left to compare: every factor is in by=")
+        own = [self.grid.variables[name].labels() for name in specs]
+        if of_contrasts is None:
+            labels = [" ".join(reversed(combined)) for combined in product(*reversed(own))]
+            family = comparisons(method, labels, reference)
+            return {"contrast": list(family.names)}, family
+        methods = (
+            [of_contrasts] * len(specs) if isinstance(of_contrasts, str) else list(of_contrasts)
+        )
+        if len(methods) != len(specs):
+            raise ModelError(
+                f"interaction= needs one method for each of {', '.join(specs)}, not {len(methods)}"
+            )
+        parts = [comparisons(m, labels) for m, labels in zip(methods, own, strict=True)]
+        names, C = interaction(parts)
+        columns = {
+            f"{spec}_{method if isinstance(method, str) else 'contrast'}": [
+                name[i] for name in names
+            ]
+            for i, (spec, method) in enumerate(zip(specs, methods, strict=True))
+        }
+        return columns, Comparisons(tuple(" ".join(name) for name in names), C, "none")
+
+    def _known_transformation(self) -> Transformation:
+        if self.transformation is None:
+            raise ModelError(
+                "type='response' needs a response that the formula transforms, such as log(y); "
+                "these means are on the response's scale already, or its transformation is not one "
+                "of log, log2, log10, log1p, sqrt, exp, expm1, 1/y and powers"
+            )
+        return self.transformation
+
+    def _scale_notes(self, type: Scale) -> list[str]:  # noqa: A002
+        if self.transformation is None or type == "response":
+            return []
+        return [
+            f"On the {self.transformation.name} scale of the model; type='response' transforms "
+            f"back to {self.transformation.response}."
+        ]
+
+    def __repr__(self) -> str:
+        return self._table().as_text()
+
+    def _repr_html_(self) -> str:
+        return self._table().as_html()
+
+    def _table(self) -> Table:
+        frame = self.to_frame()
+        columns = [
+            TableColumn(name, [str(value) for value in frame[name]], "left")
+            for name in (*self.specs, *self.by)
+        ]
+        columns += [
+            TableColumn(name, format_numbers(frame[name]))
+            for name in ("estimate", "se", "df", "lower", "upper")
+        ]
+        return Table("", columns, [*self._scale_notes("link"), *self.notes])
+
+
+_NON_ESTIMABLE = (
+    "nan: non-estimable, the data hold no rows that could tell (empty cells, aliased columns)."
+)
+
+
+def _known_names(names: str | Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    wanted = (names,) if isinstance(names, str) else tuple(names)
+    for name in wanted:
+        if name not in known:
+            raise ModelError(f"by= names {name!r}, which is none of {', '.join(map(repr, known))}")
+    return wanted
+
+
+def _adjustment_note(adjust: Adjustment, tests: int, n_means: int) -> str:
+    if adjust == "none":
+        return f"p-values are not adjusted for {tests} tests."
+    if adjust == "tukey":
+        return f"p-values adjusted by Tukey's method for comparing {n_means} means."
+    intervals = "; intervals by Bonferroni's" if adjust in ("holm", "fdr") else ""
+    return f"p-values adjusted by the {adjust} method for {tests} tests{intervals}."
+
+
+def _back_transformed(columns: dict[str, Array], back: Transformation) -> dict[str, Array]:
+    eta = columns["estimate"]
+    ends = np.sort([back.back(columns["lower"]), back.back(columns["upper"])], axis=0)
+    se = np.abs(back.derivative(eta)) * columns["se"]
+    return {**columns, "estimate": back.back(eta), "se": se, "lower": ends[0], "upper": ends[1]}
+
+
+def _ratios(columns: dict[str, Array], back: Transformation) -> tuple[dict[str, Array], str]:
+    if back.base is None:
+        return columns, (
+            f"Differences stay on the {back.name} scale; .on_response() compares means on the "
+            "response's own."
+        )
+    ratio = {name: back.ratio(columns[name]) for name in ("estimate", "lower", "upper")}
+    se = np.log(back.base) * ratio["estimate"] * columns["se"]
+    what = f"{back.response} + {back.shift:g}" if back.shift else back.response
+    return {**columns, **ratio, "se": se}, f"Ratios of {what}; tests are on the {back.name} scale."
+
+
+def marginal_means(
+    fit: Fit,
+    inference: FixedInference,
+    specs: str | Sequence[str],
+    by: str | Sequence[str] | None = None,
+    at: Mapping[str, Any] | None = None,
+    weights: Weights = "equal",
+) -> MarginalMeans:
+    """Marginal means of a fit; see `MixedResults.emmeans`."""
+    grid = ReferenceGrid.of(fit.design, at)
+    asked = MarginalSpecs.of(specs, by, grid.variables)
+    return _averaged(fit, inference, grid, asked, weights, grid.matrix(), grid.offset())
+
+
+def marginal_trends(
+    fit: Fit,
+    inference: FixedInference,
+    specs: str | Sequence[str],
+    var: str,
+    by: str | Sequence[str] | None = None,
+    at: Mapping[str, Any] | None = None,
+    weights: Weights = "equal",
+) -> MarginalMeans:
+    """Slopes of the mean in a covariate; see `MixedResults.emtrends`."""
+    name, along = trend_variable(fit.design, var)
+    grid = ReferenceGrid.of(fit.design, at, covariates=[name])
+    asked = MarginalSpecs.of(specs, by, grid.variables)
+    rows, constant = slopes(grid, name, along)
+    made = _averaged(fit, inference, grid, asked, weights, rows, constant)
+    note = f"Slopes of the mean in {var}."
+    return replace(made, transformation=None, notes=(note, *made.notes))
+
+
+def _averaged(
+    fit: Fit,
+    inference: FixedInference,
+    grid: ReferenceGrid,
+    asked: MarginalSpecs,
+    weights: Weights,
+    rows: Array,
+    constant: Array,
+) -> MarginalMeans:
+    names = (*asked.specs, *asked.by)
+    average = grid.averages(names, weights)
+    void = np.asarray(average.sum(axis=1)).ravel() == 0.0
+    estimates = LinearEstimates(fit, inference, average @ rows, average @ constant, void)
+    transformation = Transformation.of(fit.design.response.expression)
+    notes = _notes(grid, names, weights)
+    notes.append(f"Degrees of freedom: {inference.method}.")
+    if inference.note:
+        notes.append(inference.note)
+    if not estimates.estimable.all():
+        notes.append(_NON_ESTIMABLE)
+    return MarginalMeans(
+        asked.specs,
+        asked.by,
+        grid,
+        average,
+        estimates,
+        transformation,
+        asked.method,
+        tuple(notes),
+    )
+
+
+def _notes(grid: ReferenceGrid, names: tuple[str, ...], weights: Weights) -> list[str]:
+    """What each mean averages over or holds, and where that hides an interaction."""
+    others = {name: v for name, v in grid.variables.items() if name not in names}
+    averaged = [name for name, v in others.items() if len(v.levels) > 1]
+    held = [name for name, v in others.items() if len(v.levels) == 1]
+    notes = []
+    if averaged:
+        notes.append(f"Averaged over {', '.join(averaged)} ({weights} weights).")
+    if held:
+        values = ", ".join(f"{name} = {_shown(others[name].levels[0])}" for name in held)
+        notes.append(f"At {values}.")
+    hidden = [
+        term.label
+        for term in grid.design.recipe.terms
+        if term.variables & set(names) and term.variables & set(others)
+    ]
+    if hidden:
+        notes.append(
+            f"The model has {', '.join(hidden)}: these means hold for the average above and differ "
+            "elsewhere; by= and at= tell them apart."
+        )
+    return notes
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float | np.floating) else str(value)
