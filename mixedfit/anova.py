@@ -41,11 +41,11 @@ def check_type(kind: AnovaType | str) -> AnovaType:
 
 def term_hypotheses(fit: Fit, kind: AnovaType) -> list[Array]:
     """For each term, the rows L of shape (q, p) that are tested."""
-    design, terms = fit.design, term_columns(fit)
+    terms = term_columns(fit)
     if kind == "marginal":
         return marginal(fit.p, terms)
     if kind == "sequential":
-        return sequential(np.linalg.inv(fit.estimate.unscaled_covariance), terms)
+        return sequential(np.asarray(np.linalg.inv(fit.estimate.unscaled_covariance)), terms)
     if f"type {kind}" not in fit.computed:
         fit.computed[f"type {kind}"] = _by_type(fit, kind, terms)
     return cast("list[Array]", fit.computed[f"type {kind}"])
@@ -53,14 +53,20 @@ def term_hypotheses(fit: Fit, kind: AnovaType) -> list[Array]:
 
 def _by_type(fit: Fit, kind: AnovaType, terms: list[IntArray]) -> list[Array]:
     design = fit.design
-    if kind == 1:
+    several = sum(term.label != "1" for term in design.recipe.terms) > 1
+    if kind == 1 or not several:
         return type_1(design.X.T @ design.X, terms)
     if design.frame is None:
         raise MixedfitError("this fit does not keep its data: only type 1 tests can be had")
     columns, indicators = design.recipe.indicators(design.frame)
+    left = [t for t, own in enumerate(terms) if len(own)]
+    own, named = [terms[t] for t in left], [indicators[t] for t in left]
     if kind == 2:
-        return type_2(design.X.T @ design.X, terms, indicators)
-    return type_3(columns, indicators, design.X)
+        found = type_2(design.X.T @ design.X, own, named)
+    else:
+        found = type_3(columns, named, design.X)
+    by_term = dict(zip(left, found, strict=True))
+    return [by_term.get(t, np.zeros((0, fit.p))) for t in range(len(terms))]
 
 
 def anova_table(fit: Fit, kind: AnovaType | str = 3, ddf: Ddf | None = None) -> pd.DataFrame:
@@ -71,11 +77,13 @@ def anova_table(fit: Fit, kind: AnovaType | str = 3, ddf: Ddf | None = None) -> 
     tests = [inferred.joint(L) for L in term_hypotheses(fit, kind)]
     if inferred.method == "containment":
         tests = _contained(fit, terms, tests)
+    # Terms of which nothing is left come last, as in lmerTest.
+    order = sorted(range(len(tests)), key=lambda t: tests[t].num_df == 0)
     with_intercept = kind in ("sequential", "marginal")
     rows = [
-        (("Intercept" if term.label == "1" else term.label), test)
-        for term, test in zip(recipe.terms, tests, strict=True)
-        if term.label != "1" or with_intercept
+        ("Intercept" if recipe.terms[t].label == "1" else recipe.terms[t].label, tests[t])
+        for t in order
+        if recipe.terms[t].label != "1" or with_intercept
     ]
     table = pd.DataFrame(
         {

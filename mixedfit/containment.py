@@ -101,7 +101,7 @@ class Containment:
 
     @cached_property
     def _coarsest(self) -> BoolArray:
-        return ~self.coarser.any(axis=0)
+        return np.asarray(~self.coarser.any(axis=0))
 
     @cached_property
     def of_columns(self) -> Array:

@@ -52,26 +52,28 @@ def read_contrasts(contrasts: Any, names: Sequence[str], kept: Sequence[int]) ->
         If the width is wrong, a name is unknown, or an equation cannot be read.
     """
     reader = _Reader(tuple(names), tuple(kept))
+    rows = _labelled_rows(contrasts)
+    if rows is None:
+        return reader.matrix(contrasts)
+    return reader.joined([reader.row(row, label) for label, row in rows])
+
+
+def _labelled_rows(contrasts: Any) -> list[tuple[str | None, Any]] | None:
+    """The rows with the labels they were given; None where it is a plain array."""
     if isinstance(contrasts, str):
         parts = [part for part in re.split(r"[,;\n]", contrasts) if part.strip()]
-        return reader.joined([reader.equation(part) for part in parts] or [reader.equation("")])
+        return [(None, part) for part in parts or [contrasts]]
     if isinstance(contrasts, pd.DataFrame):
-        rows = [
-            reader.weights(row.to_dict(), str(label)) for label, row in contrasts.iterrows()
-        ]
-        return reader.joined(rows)
-    if isinstance(contrasts, pd.Series):
-        return reader.joined([reader.weights(contrasts.to_dict(), None)])
-    if isinstance(contrasts, Mapping):
-        if all(isinstance(value, int | float | np.number) for value in contrasts.values()):
-            return reader.joined([reader.weights(contrasts, None)])
-        rows = [reader.row(value, str(label)) for label, value in contrasts.items()]
-        return reader.joined(rows)
+        return [(str(label), row) for label, row in contrasts.iterrows()]
+    if isinstance(contrasts, Mapping | pd.Series):
+        if all(isinstance(value, int | float | np.number) for _, value in contrasts.items()):
+            return [(None, contrasts)]
+        return [(str(label), row) for label, row in contrasts.items()]
     if isinstance(contrasts, list | tuple) and any(
         isinstance(row, str | Mapping | pd.Series) for row in contrasts
     ):
-        return reader.joined([reader.row(row, None) for row in contrasts])
-    return reader.matrix(contrasts)
+        return [(None, row) for row in contrasts]
+    return None
 
 
 Row = tuple[str, Array, float]

@@ -13,6 +13,7 @@ from mixedfit.containment import Containment
 from mixedfit.errors import MixedfitError, ModelError
 from mixedfit.fit import Fit
 from mixedfit.kenward_roger import kenward_roger
+from mixedfit.linalg import symmetric_eigen
 from mixedfit.satterthwaite import satterthwaite
 from mixedfit.threads import one_thread
 from mixedfit.vcov import model_covariance
@@ -151,26 +152,30 @@ class FixedInference:
 
 
 def _independent_rows(L: Array, value: Array, covariance: Array) -> tuple[Array, Array]:
-    """The hypothesis ``L b = value`` in as many uncorrelated rows as it has rank."""
+    """The hypothesis ``L b = value`` in as many rows as it has rank.
+
+    Rows that are independent stay as they are; others become uncorrelated combinations of them.
+    """
     scale = np.sqrt(covariance.diagonal())
     length = np.linalg.norm(L * scale, axis=1)
     used = length > 0.0
     if np.any(value[~used] != 0.0):
         raise ModelError("a contrast of zeros cannot equal anything but zero")
-    weights = 1.0 / length[used, None]
-    U, s, _ = np.linalg.svd(L[used] * scale * weights, full_matrices=False)
-    kept = s > _REPEATED * s.max(initial=0.0)
-    rotation = U.T * weights.T
-    rows = rotation[kept]
-    if kept.sum() < used.sum():
-        projected = U[:, kept] @ (rows @ value[used])
-        rest = value[used] * weights[:, 0] - projected
-        if np.abs(rest).max() > 1e-6 * max(np.abs(value[used] * weights[:, 0]).max(), 1e-300):
-            raise ModelError(
-                "rows of the hypothesis repeat others but ask for different values; "
-                "leave out the rows that repeat"
-            )
-    return rows @ L[used], rows @ value[used]
+    L, value, length = L[used], value[used], length[used]
+    U, s, _ = np.linalg.svd(L * scale / length[:, None], full_matrices=False)
+    rank = int((s > _REPEATED * s.max(initial=0.0)).sum())
+    if rank == len(L):
+        return L, value
+    target = value / length
+    rest = target - U[:, :rank] @ (U[:, :rank].T @ target)
+    if np.abs(rest).max() > 1e-6 * np.abs(target).max():
+        raise ModelError(
+            "rows of the hypothesis repeat others but ask for different values; "
+            "leave out the rows that repeat"
+        )
+    _, vectors = symmetric_eigen(L @ covariance @ L.T)
+    rotation = vectors[:, len(L) - rank :].T
+    return rotation @ L, rotation @ value
 
 
 def default_ddf(fit: Fit) -> Ddf:

@@ -1,7 +1,9 @@
 """Hypotheses about whole terms: which combinations of coefficients an analysis of variance tests.
 
 Each function returns one matrix L of shape (q, p) a term, for the hypothesis ``L b = 0``; q is the
-rank, 0 where nothing is left of a term. None depends on how a factor is coded, except "marginal".
+rank, 0 where nothing is left of a term. No hypothesis depends on how a factor is coded, except the
+"marginal" ones. Satterthwaite's denominator for several rows at once depends on which rows are
+written for a hypothesis; they are those of lmerTest.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from mixedfit.arrays import Array, BoolArray, IntArray
-from mixedfit.linalg import cholesky
+from mixedfit.linalg import cholesky, independent_columns
 from mixedfit.matrices import IndicatorTerm
 
 __all__ = ["marginal", "sequential", "type_1", "type_2", "type_3"]
@@ -33,13 +35,15 @@ def sequential(information: Array, terms: Sequence[IntArray]) -> list[Array]:
 
     Notes
     -----
-    With the Cholesky factor of the information, ``R'R``, the rows of R at a term's columns.
+    With the Cholesky factor of the information, ``R'R``, the rows of R at a term's columns, each
+    divided by its diagonal entry.
     """
     p = len(information)
     order = np.concatenate([np.zeros(0, dtype=np.intp), *terms]).astype(np.intp)
     scale = 1.0 / np.sqrt(information.diagonal()[order])
+    factor = cholesky(information[np.ix_(order, order)] * scale * scale[:, None]).T
     R = np.zeros((p, p))
-    R[:, order] = cholesky(information[np.ix_(order, order)] * scale * scale[:, None]).T / scale
+    R[:, order] = factor / factor.diagonal()[:, None] / scale * scale[:, None]
     ends = np.cumsum([0, *(len(term) for term in terms)])
     return [R[start : start + len(term)] for start, term in zip(ends, terms, strict=False)]
 
@@ -56,6 +60,9 @@ def type_2(
     out = []
     for t, own in enumerate(indicators):
         contained = [own.within(other) for other in indicators]
+        if not any(contained):
+            out.append(np.eye(len(gram))[terms[t]])
+            continue
         before = [c for u, c in enumerate(terms) if u != t and not contained[u]]
         after = [c for u, c in enumerate(terms) if contained[u]]
         out.append(sequential(gram, [*before, terms[t], *after])[len(before)])
@@ -70,6 +77,7 @@ def type_3(columns: Array, indicators: Sequence[IndicatorTerm], X: Array) -> lis
     columns : array of shape (n, k)
         The terms with an indicator for each level.
     indicators : sequence of IndicatorTerm
+        The terms that are tested; columns of no term are ignored.
     X : array of shape (n, p)
         The independent columns that were fitted.
 
@@ -81,11 +89,12 @@ def type_3(columns: Array, indicators: Sequence[IndicatorTerm], X: Array) -> lis
     SAS/STAT, "The Four Types of Estimable Functions").
     """
     A, scale = _in_terms_of(X, columns)
-    spaces = [_involving_only(A, scale, _own(indicators, t)) for t in range(len(indicators))]
+    spaces = [_involving_only(A, scale, _others(A, indicators, t)) for t in range(len(indicators))]
     out = []
     for t, own in enumerate(indicators):
         above = [spaces[u] for u, other in enumerate(indicators) if own.within(other)]
-        out.append(_orthogonal(spaces[t], above, A))
+        L = _orthogonal(spaces[t], above, A)
+        out.append(_against_first_levels(L, L @ A[:, own.start : own.stop]))
     return out
 
 
@@ -96,20 +105,17 @@ def _in_terms_of(X: Array, columns: Array) -> tuple[Array, Array]:
     return solve_triangular(R, Q.T @ columns) / size[:, None], size
 
 
-def _own(indicators: Sequence[IndicatorTerm], t: int) -> list[slice]:
-    """Columns of a term and of those that contain it."""
-    return [
-        slice(other.start, other.stop)
-        for u, other in enumerate(indicators)
-        if u == t or indicators[t].within(other)
-    ]
+def _others(A: Array, indicators: Sequence[IndicatorTerm], t: int) -> BoolArray:
+    """Columns of terms that do not contain a term."""
+    out: BoolArray = np.zeros(A.shape[1], dtype=bool)
+    for u, other in enumerate(indicators):
+        if u != t and not indicators[t].within(other):
+            out[other.start : other.stop] = True
+    return out
 
 
-def _involving_only(A: Array, scale: Array, own: list[slice]) -> Array:
-    """Combinations, (q, p), of the rows of A without any column but these."""
-    others: BoolArray = np.ones(A.shape[1], dtype=bool)
-    for columns in own:
-        others[columns] = False
+def _involving_only(A: Array, scale: Array, others: BoolArray) -> Array:
+    """Combinations, (q, p), of the rows of A without any of the other columns."""
     rest = A[:, others] * scale[:, None]
     length = np.linalg.norm(rest, axis=0)
     rest = rest[:, length > 0.0] / length[length > 0.0]
@@ -131,6 +137,24 @@ def _orthogonal(space: Array, above: list[Array], A: Array) -> Array:
     U, values, _ = np.linalg.svd(own / length @ taken.T)
     rank = int((values > _NOTHING).sum())
     return U[:, rank:].T @ (space / length)
+
+
+def _against_first_levels(L: Array, own: Array) -> Array:
+    """The same hypothesis as differences from the first levels.
+
+    Parameters
+    ----------
+    L : array of shape (q, p)
+    own : array of shape (q, k)
+        Coefficients of the term's own indicators: those of the q last independent ones become the
+        identity.
+    """
+    if not len(L):
+        return L
+    backwards = own[:, ::-1]
+    length = np.maximum(np.linalg.norm(backwards, axis=0), 1e-300)
+    picked = independent_columns(backwards / length)
+    return np.asarray(np.linalg.solve(backwards[:, picked[::-1]], L))
 
 
 def marginal(p: int, terms: Sequence[IntArray]) -> list[Array]:

@@ -24,6 +24,7 @@ from mixedfit.errors import DataError
 from mixedfit.fit import Fit, refit
 from mixedfit.influence import Influence, influence
 from mixedfit.joint_tests import joint_tests
+from mixedfit.pictures import Pictures
 from mixedfit.reference_grid import Weights
 from mixedfit.summary import Summary
 from mixedfit.varcorr import VarCorr, factor_columns, variance_components
@@ -119,7 +120,9 @@ class MixedResults:
         return coefficient_table(inference(self.fit, ddf), self.params.index, level)
 
     def anova(
-        self, type: AnovaType = 3, ddf: Ddf | None = None  # noqa: A002
+        self,
+        type: AnovaType = 3,  # noqa: A002
+        ddf: Ddf | None = None,
     ) -> pd.DataFrame:
         """Test each term of the fixed part.
 
@@ -461,6 +464,11 @@ class MixedResults:
         return MixedResults(refit(self.fit, values))
 
     # -- checks --------------------------------------------------------------------------------
+
+    @property
+    def plot(self) -> Pictures:
+        """Pictures, each of which returns matplotlib Axes: ``fit.plot.residuals()``, ..."""
+        return Pictures(self.fit, lambda: self.profile().to_frame())
 
     @property
     def diagnostics(self) -> Diagnostics:
