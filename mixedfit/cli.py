@@ -8,11 +8,12 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 
 from mixedfit import datasets
+from mixedfit.ddf import Ddf
 from mixedfit.errors import DataError, MixedfitError
 from mixedfit.model import lmer
 from mixedfit.results import MixedResults
@@ -57,6 +58,11 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--weights", metavar="COLUMN", help="precision weights")
     fit.add_argument("--offset", metavar="COLUMN", help="a known part of the mean")
     fit.add_argument("--subset", metavar="EXPRESSION", help="rows to use, such as 'Days >= 2'")
+    fit.add_argument(
+        "--ddf",
+        choices=get_args(Ddf),
+        help="degrees of freedom (kenward-roger adjusts the standard errors too)",
+    )
     fit.add_argument("--json", metavar="FILE", help="write the results as JSON ('-': print them)")
     fit.add_argument("--html", metavar="FILE", help="write the summary as a page")
     fit.set_defaults(run=_fit)
@@ -75,16 +81,17 @@ def _fit(options: argparse.Namespace) -> None:
         offset=options.offset,
         subset=options.subset,
     )
+    summary = fit.summary(options.ddf)
     if options.json != "-":
-        print(fit.summary())
+        print(summary)
     if options.json:
-        text = json.dumps(_as_json(fit), indent=2)
+        text = json.dumps(_as_json(fit, options.ddf), indent=2)
         if options.json == "-":
             print(text)
         else:
             _write(options.json, text + "\n")
     if options.html:
-        _write(options.html, fit.summary().as_html())
+        _write(options.html, summary.as_html())
 
 
 def _datasets(options: argparse.Namespace) -> None:
@@ -126,9 +133,10 @@ def _write(name: str, text: str) -> None:
         raise DataError(f"{name!r} cannot be written: {error.strerror}") from None
 
 
-def _as_json(fit: MixedResults) -> dict[str, Any]:
+def _as_json(fit: MixedResults, ddf: Ddf | None) -> dict[str, Any]:
     """Everything the summary tells, in numbers."""
     optimum = fit.optimum
+    coefficients = fit.coef_table(ddf).rename(columns={"se": "std_error", "p": "p_value"})
     return {
         "formula": fit.formula,
         "method": fit.method,
@@ -148,9 +156,7 @@ def _as_json(fit: MixedResults) -> dict[str, Any]:
         "aic": float(fit.aic),
         "bic": float(fit.bic),
         "sigma": fit.sigma,
-        "fixed": [
-            {"term": term, "estimate": float(fit.params[term]), "std_error": float(fit.bse[term])}
-            for term in fit.params.index
-        ],
+        "ddf": coefficients.attrs["ddf"],
+        "fixed": json.loads(coefficients.to_json(orient="records", double_precision=15)),
         "random": json.loads(fit.varcorr.to_frame().to_json(orient="records", double_precision=15)),
     }

@@ -6,18 +6,19 @@ import numpy as np
 import pandas as pd
 
 from mixedfit.arrays import Array
-from mixedfit.ddf import inference
+from mixedfit.coefficients import coefficient_table, t_table
+from mixedfit.ddf import Ddf, inference
 from mixedfit.errors import MixedfitError
 from mixedfit.fit import Fit
 from mixedfit.predict import fitted_values, residuals
-from mixedfit.summary import Summary, Table, TableColumn, format_numbers
+from mixedfit.summary import Summary, Table, TableColumn, format_numbers, format_p_values
 from mixedfit.varcorr import VarCorr, variance_components
 from mixedfit.vcov import model_covariance
 
 __all__ = ["augment", "glance", "singular_text", "summarise", "tidy"]
 
 
-def summarise(fit: Fit) -> Summary:
+def summarise(fit: Fit, ddf: Ddf | None = None) -> Summary:
     """The whole fit for reading."""
     design, optimum = fit.design, fit.optimum
     criterion = "REML criterion" if fit.method == "REML" else "-2 log likelihood"
@@ -42,7 +43,7 @@ def summarise(fit: Fit) -> Summary:
     tables = [
         _scaled_residuals(fit),
         _random_effects(variance_components(fit)),
-        _fixed_effects(fit),
+        _fixed_effects(fit, ddf),
     ]
     return Summary(f"Linear mixed model fitted by {maximised}", facts, tables)
 
@@ -84,19 +85,31 @@ def _random_effects(varcorr: VarCorr) -> Table:
     return Table("Random effects", columns)
 
 
-def _fixed_effects(fit: Fit) -> Table:
-    se = standard_errors(fit)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        t = fit.estimate.beta / se
+_METHODS: dict[Ddf, str] = {
+    "satterthwaite": "df and p-values by Satterthwaite's method.",
+    "kenward-roger": "Standard errors, df and p-values by Kenward and Roger's method.",
+    "containment": "df by containment.",
+    "residual": "df are rows less fixed effects.",
+    "normal": "p-values of the normal distribution: variances are taken as known.",
+}
+
+
+def _fixed_effects(fit: Fit, ddf: Ddf | None) -> Table:
+    inferred = inference(fit, ddf)
+    table = t_table(inferred, np.eye(fit.p))
+    normal = inferred.method == "normal"
     columns = [
         TableColumn("", list(fit.design.names), "left"),
-        TableColumn("Estimate", format_numbers(fit.estimate.beta)),
-        TableColumn("Std. error", format_numbers(se)),
-        TableColumn("t value", [f"{value:.3f}" for value in t]),
+        TableColumn("Estimate", format_numbers(table["estimate"])),
+        TableColumn("Std. error", format_numbers(table["se"])),
+        TableColumn("df", [f"{df:.1f}" for df in table["df"]]),
+        TableColumn("z value" if normal else "t value", [f"{t:.3f}" for t in table["t"]]),
+        TableColumn("p value", format_p_values(table["p"])),
     ]
-    return Table(
-        "Fixed effects", columns, ["Degrees of freedom (df) are not computed: no p-values."]
-    )
+    if normal:
+        del columns[3]
+    notes = [_METHODS[inferred.method], inferred.note]
+    return Table("Fixed effects", columns, [note for note in notes if note])
 
 
 def singular_text(fit: Fit) -> list[str]:
@@ -157,19 +170,21 @@ def bayes(fit: Fit) -> float:
     return fit.optimum.fun + np.log(fit.n) * fit.n_params
 
 
-def tidy(fit: Fit) -> pd.DataFrame:
-    """One row a parameter: effect, group, term, estimate, std_error, statistic."""
-    se = standard_errors(fit)
-    fixed = pd.DataFrame(
-        {
-            "effect": "fixed",
-            "group": None,
-            "term": fit.design.names,
-            "estimate": fit.estimate.beta,
-            "std_error": se,
-            "statistic": fit.estimate.beta / se,
+def tidy(fit: Fit, ddf: Ddf | None = None, level: float = 0.95) -> pd.DataFrame:
+    """One row a parameter (`MixedResults.tidy`)."""
+    table = coefficient_table(inference(fit, ddf), fit.design.names, level)
+    fixed = table.rename(
+        columns={
+            "se": "std_error",
+            "t": "statistic",
+            "p": "p_value",
+            "lower": "conf_low",
+            "upper": "conf_high",
         }
     )
+    fixed.insert(0, "effect", "fixed")
+    fixed.insert(1, "group", None)
+    fixed = fixed[[*fixed.columns[:5], "statistic", "df", "p_value", "conf_low", "conf_high"]]
     components = variance_components(fit).to_frame()
     kind = np.where(components["name2"].isna(), "sd", "cor")
     name1 = components["name1"].fillna("Observation")
@@ -180,10 +195,9 @@ def tidy(fit: Fit) -> pd.DataFrame:
             "group": components["group"],
             "term": [f"{k}__{n}" for k, n in zip(kind, joined, strict=True)],
             "estimate": components["sdcor"],
-            "std_error": np.nan,
-            "statistic": np.nan,
         }
     )
+    random[list(fixed.columns[4:])] = np.nan
     return pd.concat([fixed, random], ignore_index=True)
 
 

@@ -637,13 +637,33 @@ class MixedResults:
 
     # -- tables --------------------------------------------------------------------------------
 
-    def summary(self) -> Summary:
-        """The whole fit for reading: text when printed, HTML in notebooks, ``.as_latex()``."""
-        return report.summarise(self.fit)
+    def summary(self, ddf: Ddf | None = None) -> Summary:
+        """The whole fit for reading: text when printed, HTML in notebooks, ``.as_latex()``.
 
-    def tidy(self) -> pd.DataFrame:
-        """One row a parameter: effect, group, term, estimate, std_error, statistic."""
-        return report.tidy(self.fit)
+        Parameters
+        ----------
+        ddf : {"satterthwaite", "kenward-roger", "containment", "residual", "normal"}, optional
+            Denominator degrees of freedom, as in `coef_table`.
+        """
+        return report.summarise(self.fit, ddf)
+
+    def tidy(self, ddf: Ddf | None = None, level: float = 0.95) -> pd.DataFrame:
+        """One row a parameter, in broom's columns.
+
+        Parameters
+        ----------
+        ddf : {"satterthwaite", "kenward-roger", "containment", "residual", "normal"}, optional
+            Denominator degrees of freedom, as in `coef_table`.
+        level : float
+            Of the intervals.
+
+        Returns
+        -------
+        DataFrame
+            effect, group, term, estimate, std_error, statistic, df, p_value, conf_low, conf_high;
+            for standard deviations and correlations only the estimate.
+        """
+        return report.tidy(self.fit, ddf, level)
 
     def glance(self) -> pd.DataFrame:
         """One row about the whole model."""

@@ -24,10 +24,10 @@ Random effects
   Residual               654.94     25.592
 
 Fixed effects
-             Estimate  Std. error  t value
-  Intercept    251.41       6.825   36.838
-  Days          10.47       1.546    6.771
-Degrees of freedom (df) are not computed: no p-values."""
+             Estimate  Std. error    df  t value   p value
+  Intercept    251.41       6.825  17.0   36.838    <1e-16
+  Days          10.47       1.546  17.0    6.771  3.26e-06
+df and p-values by Satterthwaite's method."""
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,9 @@ def test_directions_without_variance_in_words(formula, data, expected):
 
 def test_tidy_glance_augment(sleepstudy):
     tidy = sleepstudy.tidy()
-    assert list(tidy.columns) == ["effect", "group", "term", "estimate", "std_error", "statistic"]
+    assert list(tidy.columns) == (
+        "effect group term estimate std_error statistic df p_value conf_low conf_high".split()
+    )
     assert tidy["term"].tolist() == [
         "Intercept",
         "Days",
