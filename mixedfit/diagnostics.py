@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from mixedfit.arrays import Array, IntArray
@@ -22,7 +22,14 @@ from mixedfit.scaled_residuals import Effects, ScaledResiduals, scaled_residuals
 from mixedfit.serial import autocorrelation, semivariogram
 from mixedfit.varcorr import factor_columns
 
-__all__ = ["Diagnostics", "StandardizedEffects", "residual_table", "standardized_effects"]
+__all__ = [
+    "Diagnostics",
+    "StandardizedEffects",
+    "plain_labels",
+    "residual_table",
+    "standardized_effects",
+    "unpooled_effects",
+]
 
 
 @dataclass(frozen=True, repr=False)
@@ -350,14 +357,40 @@ def _samples(fit: Fit) -> Iterator[tuple[tuple[str, str] | None, Array, Array]]:
     yield None, np.asarray(fit.design.index), residual_table(fit)["studentized"].to_numpy()
     for own in standardized_effects(fit):
         for a, name in enumerate(own.names):
-            yield (own.group, name), _plain(own.levels), own.effects[:, a]
+            yield (own.group, name), plain_labels(own.levels), own.effects[:, a]
 
 
-def _plain(levels: pd.Index) -> Array:
-    """Labels; the parts of a combination joined by colons."""
+def plain_labels(levels: pd.Index) -> NDArray[Any]:
+    """Labels of rows or levels; the parts of a combination joined by colons."""
     if isinstance(levels, pd.MultiIndex):
         return np.array([":".join(map(str, parts)) for parts in levels], dtype=object)
     return np.asarray(levels)
+
+
+def unpooled_effects(fit: Fit, factor: int) -> Array:
+    """Effects of each level by (weighted) least squares on its own rows, shape (J, k).
+
+    The fixed part and the effects of other factors are taken out first; nan where a level's rows do
+    not determine its effects.
+    """
+    design, estimate = fit.design, fit.estimate
+    Z = np.hstack([term.Z for term in design.terms if term.factor == factor])
+    codes, J = design.factors[factor].codes, design.factors[factor].n_levels
+    own = np.einsum("na,na->n", Z, estimate.effects[factor][codes])
+    rest = design.y - fitted_values(fit) + own
+    w = np.ones(fit.n) if design.weights is None else design.weights
+    k = Z.shape[1]
+    gram, right = np.empty((J, k, k)), np.empty((J, k))
+    for a in range(k):
+        right[:, a] = np.bincount(codes, w * Z[:, a] * rest, J)
+        for b in range(k):
+            gram[:, a, b] = np.bincount(codes, w * Z[:, a] * Z[:, b], J)
+    scale = np.sqrt(np.maximum(np.einsum("jaa->ja", gram), 1e-300))
+    values, vectors = np.linalg.eigh(gram / (scale[:, :, None] * scale[:, None, :]))
+    with np.errstate(divide="ignore"):
+        inverse = np.where(values[:, :1] > 1e-10, 1.0 / values, np.nan)
+    solved = np.einsum("jab,jb,jcb,jc->ja", vectors, inverse, vectors, right / scale, optimize=True)
+    return np.asarray(solved / scale)
 
 
 def _normality_row(group: str, term: str, values: Array) -> dict[str, object]:

@@ -76,6 +76,11 @@ class Estimate:
         working = self.basis.coefficients + self.basis.scale * self.evaluation.remainder.b
         return self.basis.fixed.total @ working
 
+    @property
+    def least_squares(self) -> Array:
+        """Fixed effects by (weighted) least squares, random effects ignored, shape (p,)."""
+        return self.basis.fixed.total @ self.basis.coefficients
+
     @cached_property
     def unscaled_covariance(self) -> Array:
         """Covariance of the fixed effects divided by the residual variance, shape (p, p)."""
