@@ -84,7 +84,18 @@ def test_directions_without_variance_in_words(formula, data, expected):
 def test_tidy_glance_augment(sleepstudy):
     tidy = sleepstudy.tidy()
     assert list(tidy.columns) == (
-        "effect group term estimate std_error statistic df p_value conf_low conf_high".split()
+        [
+            "effect",
+            "group",
+            "term",
+            "estimate",
+            "std_error",
+            "statistic",
+            "df",
+            "p_value",
+            "conf_low",
+            "conf_high",
+        ]
     )
     assert tidy["term"].tolist() == [
         "Intercept",
