@@ -30,6 +30,7 @@ __all__ = [
     "parse_expression",
     "python_code",
     "with_contrasts",
+    "without_random_terms",
 ]
 
 StructureName = Literal["us", "diag", "cs", "ar1"]
@@ -179,6 +180,26 @@ def parse_expression(text: str) -> Expression:
     expression = _translated(_tokens(text))
     _check_terms(expression, text)
     return expression
+
+
+def without_random_terms(text: str) -> str:
+    """A formula as it was written, less its random terms.
+
+    Examples
+    --------
+    >>> without_random_terms("log(y) ~ x + (x | g) + I(x^2) - 1")
+    'log(y) ~ x + I(x^2) - 1'
+    >>> without_random_terms("y ~ (1 | g)")
+    'y ~ 1'
+    """
+    tokens = _tokens(text)
+    tilde = next(i for i, token in enumerate(tokens) if token.token == "~")
+    out = ""
+    for sign, addend in _addends(tokens[tilde + 1 :], text):
+        if not any(_random_effects(addend, text)):
+            source = _source(addend, text)
+            out += f" {sign} {source}" if out or sign == "-" else source
+    return f"{_source(tokens[:tilde], text)} ~ {out.strip() or '1'}"
 
 
 _OPERATOR = re.compile(r"\|\||\*\*|[~+\-*/:^|]")

@@ -21,6 +21,7 @@ from mixedfit.ddf import Ddf, inference
 from mixedfit.diagnostics import Diagnostics
 from mixedfit.emmeans import MarginalMeans, marginal_means, marginal_trends
 from mixedfit.errors import DataError
+from mixedfit.explain import Explanation, explain
 from mixedfit.fit import Fit, refit
 from mixedfit.influence import Influence, influence
 from mixedfit.joint_tests import joint_tests
@@ -464,6 +465,21 @@ class MixedResults:
         return MixedResults(refit(self.fit, values))
 
     # -- checks --------------------------------------------------------------------------------
+
+    def explain(self) -> Explanation:
+        """What the verdict means, in plain words: text when printed, HTML in notebooks.
+
+        For a boundary fit it names the combination of each term's columns that has no variance, and
+        simpler models nested in this one as formulas that paste into `lmer`.
+
+        Examples
+        --------
+        >>> import mixedfit as mf
+        >>> fit = mf.lmer("Yield ~ 1 + (1 | Batch)", mf.datasets.load("dyestuff2"))
+        >>> list(fit.explain().simpler)
+        [('Yield ~ 1', 'without (1 | Batch), an ordinary regression: fits as well')]
+        """
+        return explain(self.fit)
 
     @property
     def plot(self) -> Pictures:
