@@ -53,16 +53,19 @@ class GridVariable:
         return self.codes is not None
 
     def labels(self) -> list[str]:
-        """The values told in contrasts; numbers carry the variable's name."""
-        if isinstance(self.column, Labels):
-            return [str(value) for value in self.levels]
-        return [
-            f"{self.name}{value:g}" if _is_number(value) else str(value) for value in self.levels
-        ]
+        """The levels as contrasts name them; numbers carry the variable's name, ``"Days9"``."""
+        texts = [f"{v:g}" if isinstance(v, float) else str(v) for v in self.levels]
+        if all(_is_number(text) for text in texts):
+            return [f"{self.name}{text}" for text in texts]
+        return texts
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool | np.bool_)
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
