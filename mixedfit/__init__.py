@@ -5,7 +5,7 @@ from mixedfit.crosscheck import CrossCheck, crosscheck
 from mixedfit.errors import DataError, FormulaError, MixedfitError, MixedfitWarning, ModelError
 from mixedfit.model import lmer
 from mixedfit.optimize import Control
-from mixedfit.results import MixedResults
+from mixedfit.results import MixedResults, bootstrap_test
 
 __all__ = [
     "Control",
@@ -16,6 +16,7 @@ __all__ = [
     "MixedfitError",
     "MixedfitWarning",
     "ModelError",
+    "bootstrap_test",
     "crosscheck",
     "datasets",
     "lmer",

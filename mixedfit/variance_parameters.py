@@ -1,0 +1,185 @@
+"""The variance parameters a user reads: standard deviations, correlations, the residual's.
+
+They are functions of the coordinates in which the likelihood is searched and of ``log(sigma^2)``.
+Which of a term's standard deviations and correlations are parameters of their own follows from its
+structure's derivatives: one whose gradient lies in the span of those before it is not listed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Literal
+
+import numpy as np
+
+from mixedfit.arrays import Array
+from mixedfit.covariance import Structure
+from mixedfit.fit import Fit
+from mixedfit.vcov import component_covariance
+
+__all__ = [
+    "VarianceParameter",
+    "covariance_gradient",
+    "parameter_covariance",
+    "parameter_gradients",
+    "parameter_values",
+    "parameters_of_matrices",
+    "variance_parameters",
+]
+
+Kind = Literal["sd", "cor", "sigma"]
+
+
+@dataclass(frozen=True)
+class VarianceParameter:
+    """One standard deviation or correlation.
+
+    Attributes
+    ----------
+    label : str
+        ``sd[Subject, Days]``, ``cor[Subject, Intercept, Days]`` or ``sigma``.
+    kind : {"sd", "cor", "sigma"}
+    term : int
+        Which random term; -1 for the residual.
+    columns : tuple of int
+        One of the term's columns, or the two whose effects are correlated.
+    """
+
+    label: str
+    kind: Kind
+    term: int = -1
+    columns: tuple[int, ...] = ()
+
+
+def variance_parameters(fit: Fit) -> tuple[VarianceParameter, ...]:
+    """The parameters of a fit: term by term standard deviations, then correlations; last sigma."""
+    out = []
+    for t, term in enumerate(fit.design.terms):
+        group = fit.design.factors[term.factor].name
+        chosen = _independent(term.structure)
+        sds = [columns for columns in chosen if len(columns) == 1]
+        pairs = [columns for columns in chosen if len(columns) == 2]
+        for columns in sds:
+            names = _names(term.names, columns, len(sds) == len(term.names))
+            out.append(VarianceParameter(f"sd[{group}, {names}]", "sd", t, columns))
+        for pair in pairs:
+            k = len(term.names)
+            names = _names(term.names, pair, len(pairs) == k * (k - 1) // 2)
+            out.append(VarianceParameter(f"cor[{group}, {names}]", "cor", t, pair))
+    return (*out, VarianceParameter("sigma", "sigma"))
+
+
+def _names(names: tuple[str, ...], columns: tuple[int, ...], own: bool) -> str:
+    """The columns' names; the first and the last of all where one parameter serves all columns."""
+    return ", ".join(names[a] for a in columns) if own else f"{names[0]}..{names[-1]}"
+
+
+def _independent(structure: Structure) -> list[tuple[int, ...]]:
+    """Standard deviations (a,) and correlations (a, b) that are parameters of their own."""
+    k = structure.size
+    index = np.arange(k)
+    # No two variances or correlations of this matrix are the same.
+    G = np.diag(1.0 + 0.1 * index) + 0.3 / (1.0 + np.abs(np.subtract.outer(index, index)))
+    state = structure.start(G)
+    tangents, root = structure.tangents(state), structure.factor(state)
+    candidates: list[tuple[int, ...]] = [(a,) for a in range(k)]
+    if not structure.uncorrelated:
+        candidates.extend(combinations(range(k), 2))
+    kept: list[tuple[int, ...]] = []
+    basis = np.zeros((0, structure.n_params))
+    for columns in candidates:
+        gradient = np.einsum("rab,ab->r", tangents, covariance_gradient(root @ root.T, columns))
+        length = np.linalg.norm(gradient)
+        rest = gradient - basis.T @ (basis @ gradient)
+        rest -= basis.T @ (basis @ rest)
+        if np.linalg.norm(rest) > 1e-8 * max(float(length), 1e-8):
+            kept.append(columns)
+            basis = np.vstack([basis, rest / np.linalg.norm(rest)])
+    return kept
+
+
+def covariance_gradient(G: Array, columns: tuple[int, ...]) -> Array:
+    """Derivative of a standard deviation or correlation in G, symmetric, shape (k, k)."""
+    out = np.zeros_like(G)
+    if len(columns) == 1:
+        a = columns[0]
+        out[a, a] = 0.5 / np.sqrt(G[a, a])
+        return out
+    a, b = columns
+    rho = G[a, b] / np.sqrt(G[a, a] * G[b, b])
+    out[a, b] = out[b, a] = 0.5 / np.sqrt(G[a, a] * G[b, b])
+    out[a, a], out[b, b] = -0.5 * rho / G[a, a], -0.5 * rho / G[b, b]
+    return out
+
+
+def parameters_of_matrices(
+    parameters: tuple[VarianceParameter, ...], matrices: list[Array], sigma: Array
+) -> Array:
+    """Values from covariance matrices of many fits.
+
+    Parameters
+    ----------
+    parameters : tuple of VarianceParameter
+    matrices : list of arrays of shape (..., k, k)
+        One a random term, in squared units of the response.
+    sigma : array of shape (...)
+
+    Returns
+    -------
+    array of shape (..., number of parameters)
+        Correlations are nan where a variance is zero.
+    """
+    out = []
+    for parameter in parameters:
+        if parameter.kind == "sigma":
+            out.append(np.asarray(sigma, dtype=float))
+            continue
+        C, a, b = matrices[parameter.term], parameter.columns[0], parameter.columns[-1]
+        if parameter.kind == "sd":
+            out.append(np.sqrt(np.maximum(C[..., a, a], 0.0)))
+            continue
+        with np.errstate(divide="ignore", invalid="ignore"):
+            rho = C[..., a, b] / np.sqrt(C[..., a, a] * C[..., b, b])
+        out.append(np.clip(rho, -1.0, 1.0))
+    return np.stack(out, axis=-1)
+
+
+def parameter_values(fit: Fit, parameters: tuple[VarianceParameter, ...] | None = None) -> Array:
+    """Estimates, in units of the response; correlations are nan where a variance is zero."""
+    parameters = variance_parameters(fit) if parameters is None else parameters
+    estimate = fit.estimate
+    matrices = [estimate.sigma**2 * term.root @ term.root.T for term in estimate.terms]
+    return parameters_of_matrices(parameters, matrices, np.asarray(estimate.sigma))
+
+
+def parameter_gradients(fit: Fit, parameters: tuple[VarianceParameter, ...]) -> Array:
+    """Derivatives in the coordinates at the optimum and ``log(sigma^2)``, (m, r + 1).
+
+    Rows of standard deviations and correlations at their limits are nan.
+    """
+    point, estimate = fit.evaluation, fit.estimate
+    like, r = point.likelihood, point.likelihood.n_params
+    out = np.zeros((len(parameters), r + 1))
+    for row, parameter in zip(out, parameters, strict=True):
+        if parameter.kind == "sigma":
+            row[r] = 0.5 * estimate.sigma
+            continue
+        term, rows = estimate.terms[parameter.term], like.slices[parameter.term]
+        tangents = like.structures[parameter.term][1].tangents(point.states[parameter.term])
+        tangents = term.total @ tangents @ term.total.T
+        with np.errstate(divide="ignore", invalid="ignore"):
+            slopes = covariance_gradient(term.root @ term.root.T, parameter.columns)
+            row[rows] = np.einsum("rab,ab->r", tangents, slopes)
+        if parameter.kind == "sd":
+            sd = estimate.sigma * float(np.linalg.norm(term.root[parameter.columns[0]]))
+            row[rows] *= estimate.sigma
+            row[r] = 0.5 * sd
+    out[~np.isfinite(out).all(axis=1)] = np.nan
+    return out
+
+
+def parameter_covariance(fit: Fit, parameters: tuple[VarianceParameter, ...]) -> Array:
+    """Asymptotic covariance of the estimates by the delta method, (m, m)."""
+    gradients = parameter_gradients(fit, parameters)
+    return gradients @ component_covariance(fit.evaluation) @ gradients.T
