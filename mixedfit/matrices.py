@@ -72,9 +72,16 @@ _CONSTANTS = {"pi", "Treatment", "Sum", "Helmert", "Poly", "Diff"}
 @lru_cache(maxsize=512)
 def _terms(text: str) -> TermFormula:
     try:
-        return TermFormula(text)
+        terms = TermFormula(text)
+        if all(len(term.factors) < 2 for term in terms):
+            return terms
+        written = TermFormula(text, _ordering="none")
     except FormulaicError as error:
         raise FormulaError(f"{text!r} cannot be read: {_cause(error)}") from None
+    # As in R, a product names its factors in the order in which the formula first does.
+    order = {factor: None for term in written for factor in term.factors}
+    rank = {factor: place for place, factor in enumerate(order)}
+    return TermFormula([Term(sorted(term.factors, key=rank.__getitem__)) for term in terms])
 
 
 @lru_cache(maxsize=512)
