@@ -118,6 +118,8 @@ def minimise(start: P, control: Control | None = None) -> Minimum[P]:
     Minimum
     """
     control = control or Control()
+    if not len(start.gradient):
+        return Minimum(start, 0.0, 1, True)
     point, nfev, radius, exact = start, 1, 2.0 * max(1.0, start.scale), False
     while True:
         H = point.hessian if exact else point.model_hessian
