@@ -1,14 +1,34 @@
 """Mixed models and empirical Bayes."""
 
 from mixedfit import datasets
+from mixedfit.correlation import CorAR1, CorARMA, CorCAR1, CorCompSymm, CorSymm
+from mixedfit.correlation_spatial import CorExp, CorGaus, CorLin, CorRatio, CorSpher
 from mixedfit.crosscheck import CrossCheck, crosscheck
 from mixedfit.errors import DataError, FormulaError, MixedfitError, MixedfitWarning, ModelError
 from mixedfit.model import lmer
 from mixedfit.optimize import Control
 from mixedfit.results import MixedResults
+from mixedfit.variance_function import (
+    VarComb,
+    VarConstPower,
+    VarExp,
+    VarFixed,
+    VarIdent,
+    VarPower,
+)
 
 __all__ = [
     "Control",
+    "CorAR1",
+    "CorARMA",
+    "CorCAR1",
+    "CorCompSymm",
+    "CorExp",
+    "CorGaus",
+    "CorLin",
+    "CorRatio",
+    "CorSpher",
+    "CorSymm",
     "CrossCheck",
     "DataError",
     "FormulaError",
@@ -16,6 +36,12 @@ __all__ = [
     "MixedfitError",
     "MixedfitWarning",
     "ModelError",
+    "VarComb",
+    "VarConstPower",
+    "VarExp",
+    "VarFixed",
+    "VarIdent",
+    "VarPower",
     "crosscheck",
     "datasets",
     "lmer",
