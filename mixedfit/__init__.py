@@ -7,7 +7,9 @@ from mixedfit.crosscheck import CrossCheck, crosscheck
 from mixedfit.errors import DataError, FormulaError, MixedfitError, MixedfitWarning, ModelError
 from mixedfit.model import lmer
 from mixedfit.optimize import Control
+from mixedfit.random_part import PdBlocked, PdCompSymm, PdDiag, PdIdent, PdSymm
 from mixedfit.results import MixedResults
+from mixedfit.stacking import stack_responses
 from mixedfit.variance_function import (
     VarComb,
     VarConstPower,
@@ -36,6 +38,11 @@ __all__ = [
     "MixedfitError",
     "MixedfitWarning",
     "ModelError",
+    "PdBlocked",
+    "PdCompSymm",
+    "PdDiag",
+    "PdIdent",
+    "PdSymm",
     "VarComb",
     "VarConstPower",
     "VarExp",
@@ -45,4 +52,5 @@ __all__ = [
     "crosscheck",
     "datasets",
     "lmer",
+    "stack_responses",
 ]
