@@ -5,7 +5,7 @@ from mixedfit.correlation import CorAR1, CorARMA, CorCAR1, CorCompSymm, CorSymm
 from mixedfit.correlation_spatial import CorExp, CorGaus, CorLin, CorRatio, CorSpher
 from mixedfit.crosscheck import CrossCheck, crosscheck
 from mixedfit.errors import DataError, FormulaError, MixedfitError, MixedfitWarning, ModelError
-from mixedfit.model import lmer
+from mixedfit.model import gls, lme, lmer
 from mixedfit.optimize import Control
 from mixedfit.random_part import PdBlocked, PdCompSymm, PdDiag, PdIdent, PdSymm
 from mixedfit.results import MixedResults
@@ -51,6 +51,8 @@ __all__ = [
     "VarPower",
     "crosscheck",
     "datasets",
+    "gls",
+    "lme",
     "lmer",
     "stack_responses",
 ]

@@ -169,7 +169,7 @@ class Padded(Coupling):
         A = np.zeros((m, self.k, J))
         A[slot, :, level] = data.T
         other = copy(self)
-        other._constant = A
+        other._constant = A  # noqa: SLF001  of its own class
         return other
 
     def adjoint_data(self, D: Array, U: Array, adjoint: Array, E: Array) -> Array:
@@ -259,7 +259,7 @@ class Paired(Coupling):
             for row, block in zip(data, self._blocks, strict=True)
         ]
         other = copy(self)
-        other._take(blocks, *self._pairs)
+        other._take(blocks, *self._pairs)  # noqa: SLF001  of its own class
         return other
 
     def adjoint_data(self, D: Array, U: Array, adjoint: Array, E: Array) -> Array:

@@ -186,6 +186,10 @@ class Likelihood:
             for other in structure.alternatives(g):
                 yield (*first[:t], other, *first[t + 1 :])
 
+    def start_points(self) -> Iterator[Evaluation]:
+        """The criterion where a search may start."""
+        return (self.at(states) for states in self.starts())
+
     def at(self, states: States) -> Evaluation:
         """Evaluate the criterion.
 
@@ -268,7 +272,8 @@ class _Remainder:
     def second_order(self, dS: Array) -> Array:
         """Second derivatives for tangents of S, (r, p + 1, p + 1) to (r, r)."""
         rotated = self.V @ dS @ self.V.T
-        return -(rotated * self.weights).reshape(len(dS), -1) @ rotated.reshape(len(dS), -1).T
+        flat = rotated.reshape(len(dS), self.weights.size)
+        return -(flat * self.weights.reshape(-1)) @ flat.T
 
 
 @dataclass(frozen=True)
@@ -310,14 +315,38 @@ class Evaluation:
         ):
             yield structure, state, rows
 
-    @cached_property
+    @property
     def delta(self) -> Array:
-        """Coordinates of the residual structure, which come after those of G; here none."""
+        """Parameters of the residual structure; here none."""
         return np.zeros(0)
+
+    @property
+    def delta_information(self) -> Array:
+        """How far the residuals' covariance moves with each of them."""
+        return np.zeros(0)
+
+    @property
+    def n_covariance(self) -> int:
+        """Number of coordinates of G, which come before those of the residual structure."""
+        return self.likelihood.n_params
+
+    def with_states(self, states: States) -> Evaluation:
+        """The criterion at other states of the covariance structures."""
+        return self.likelihood.at(states)
+
+    @property
+    def log_r2_gradient(self) -> Array:
+        """Derivatives of ``log r^2`` in the coordinates, shape (r,)."""
+        v, r2 = self.remainder.v, self.remainder.r2
+        return np.einsum("i,rij,j->r", v, self.remainder_tangents, v) / r2
 
     @cached_property
     def room(self) -> tuple[Array, Array] | None:
         """How far each coordinate may fall and rise; None where none has a bound."""
+        return self.covariance_room()
+
+    def covariance_room(self) -> tuple[Array, Array] | None:
+        """The same for the coordinates of G."""
         rooms = [structure.room(state) for structure, state, _ in self._terms()]
         return joined_room(rooms, [s.n_params for _, s in self.likelihood.structures])
 

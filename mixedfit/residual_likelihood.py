@@ -12,28 +12,24 @@ point are those of G, term by term, then delta.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from mixedfit.arrays import Array
 from mixedfit.covariance import Structure, joined_room
+from mixedfit.errors import ModelError
 from mixedfit.layout import Layout
 from mixedfit.likelihood import Evaluation, Likelihood, Method, States
+from mixedfit.residual import ResidualStructure
 from mixedfit.whitened import WhitenedProducts, WhitenedRows
 from mixedfit.working import WorkingRows
-
-if TYPE_CHECKING:
-    from mixedfit.residual import ResidualStructure
 
 __all__ = ["ResidualEvaluation", "ResidualLikelihood"]
 
 # Step of the central differences of the gradient, in a coordinate of delta.
 _STEP = 1e-4
-# Below this decrement the average information gives way to the Hessian.
-_NEAR = 1e-2
 
 
 class ResidualLikelihood:
@@ -56,7 +52,8 @@ class ResidualLikelihood:
         structures: list[tuple[int, Structure]],
         method: Method,
     ) -> None:
-        self.rows = WhitenedRows(rows, residual.groups)
+        groups = residual.groups
+        self.rows = WhitenedRows(rows, None if groups is None else groups.codes)
         self.residual = residual
         self.structures = structures
         self.method = method
@@ -71,14 +68,41 @@ class ResidualLikelihood:
         return self._replaced(self.rows, residual)
 
     def _replaced(self, rows: WhitenedRows, residual: ResidualStructure) -> ResidualLikelihood:
-        other = ResidualLikelihood.__new__(ResidualLikelihood)
-        other.__dict__.update(self.__dict__)
+        other = copy(self)
         other.rows, other.residual = rows, residual
+        other.__dict__.pop("units", None)
         return other
 
+    @cached_property
+    def units(self) -> Array:
+        """How far each parameter moves for a unit step of its coordinate, shape (s,).
+
+        Such a step changes the logarithm of R by one in root mean square over the rows, which
+        covariates of any size then share with correlations. Measured on one vector of random signs.
+        """
+        n = len(self.rows.rows.y)
+        signs = np.sign(np.random.default_rng(0).standard_normal(n))
+        whitening = self.residual.at(self.residual.start)
+        moved = whitening.whiten(
+            whitening.derivative(whitening.whiten_transposed(signs[None]))[:, 0]
+        )
+        size = np.sqrt(np.einsum("sn,sn->s", moved, moved) / n)
+        return np.asarray(1.0 / np.where(size > 0.0, size, 1.0))
+
     def likelihood(self, delta: Array) -> tuple[Likelihood, WhitenedProducts]:
-        """The criterion of the covariances alone at one delta."""
-        whitened = self.rows.at(self.residual.at(delta))
+        """The criterion of the covariances alone at one delta.
+
+        Raises
+        ------
+        ModelError
+            If the residuals' covariance is not positive definite or not finite there.
+        """
+        try:
+            whitened = self.rows.at(self.residual.at(delta))
+        except np.linalg.LinAlgError:
+            raise ModelError("the covariance of the residuals is not positive definite") from None
+        if not np.isfinite(whitened.products.EE[-1, -1]):
+            raise ModelError("the covariance of the residuals is not finite")
         if self._layout is None:
             self._layout = Layout.of(whitened.products, refreshable=True)
         layout = self._layout.with_products(whitened.products)
@@ -92,17 +116,18 @@ class ResidualLikelihood:
         ModelError
             If the model leaves no residual variation.
         """
-        likelihood, whitened = self.likelihood(delta)
-        point = likelihood.at(states)
+        with np.errstate(all="ignore"):
+            likelihood, whitened = self.likelihood(delta)
+            point = likelihood.at(states)
         return ResidualEvaluation(
             likelihood, states, point.eliminated, point.remainder, self, np.array(delta), whitened
         )
 
-    def starts(self) -> Iterator[tuple[States, Array]]:
-        """States and delta to start from: moment estimates at the structure's own start."""
-        likelihood, _ = self.likelihood(self.residual.start)
-        for states in likelihood.starts():
-            yield states, self.residual.start
+    def start_points(self) -> Iterator[Evaluation]:
+        """The criterion where a search may start: moment estimates at the structure's own start."""
+        start = self.residual.start
+        likelihood, _ = self.likelihood(start)
+        return (self.at(states, start) for states in likelihood.starts())
 
 
 @dataclass(frozen=True)
@@ -114,43 +139,61 @@ class ResidualEvaluation(Evaluation):
     whitened: WhitenedProducts
 
     @property
-    def delta(self) -> Array:  # type: ignore[override]
-        """Coordinates of the residual structure, shape (r_delta,)."""
+    def delta(self) -> Array:
+        """Parameters of the residual structure, shape (s,)."""
         return self.at_delta
 
     @property
-    def n_covariance(self) -> int:
-        """Number of coordinates of G, which come first."""
-        return self.likelihood.n_params
+    def units(self) -> Array:
+        """How far each of them moves for a unit step of its coordinate."""
+        return self.problem.units
 
     @cached_property
     def room(self) -> tuple[Array, Array] | None:
         """How far each coordinate may fall and rise; None where none has a bound."""
         residual = self.problem.residual.room(self.delta)
-        own = Evaluation.room.func(self)  # type: ignore[attr-defined]
-        return joined_room([own, residual], [self.n_covariance, len(self.delta)])
+        if residual is not None:
+            residual = residual[0] / self.units, residual[1] / self.units
+        return joined_room(
+            [self.covariance_room(), residual], [self.n_covariance, len(self.delta)]
+        )
 
     def move(self, step: Array) -> ResidualEvaluation:
         """The criterion where a step in the coordinates leads."""
-        delta = self.delta + step[self.n_covariance :]
+        delta = self.delta + self.units * step[self.n_covariance :]
         if not step[: self.n_covariance].any():
             return self.problem.at(self.states, delta)
         moved = tuple(structure.move(state, step[rows]) for structure, state, rows in self._terms())
         return self.problem.at(moved, delta)
+
+    def with_states(self, states: States) -> ResidualEvaluation:
+        """The criterion at other states of the covariance structures."""
+        return self.problem.at(states, self.delta)
 
     @cached_property
     def gradient(self) -> Array:
         """First derivatives, shape (r,)."""
         adjoint = self.eliminated.products_adjoint(self._N, self.adjoint)
         own = self.whitened.whitening.trace + self.whitened.adjoint(adjoint)
-        return np.concatenate([self.covariance_gradient(), own])
+        return np.concatenate([self.covariance_gradient(), self.units * own])
+
+    @cached_property
+    def _solved_residuals(self) -> Array:
+        """``R^-1 (y - X b - Z u)`` of the working response, shape (n,)."""
+        u, _ = self.eliminated.effects(self.remainder.v)
+        return self.whitened.combine([-own for own in u], self.remainder.v)
 
     @cached_property
     def residual_variates(self) -> Array:
-        """``dR/d delta_s R^-1 (y - X b - Z u)`` of the working response, shape (r_delta, n)."""
-        u, _ = self.eliminated.effects(self.remainder.v)
-        rho = self.whitened.combine([-own for own in u], self.remainder.v)
-        return self.whitened.whitening.derivative(rho[None])[:, 0]
+        """``dR_s R^-1 (y - X b - Z u)`` of the working response, by coordinate, shape (s, n)."""
+        moved = self.whitened.whitening.derivative(self._solved_residuals[None])[:, 0]
+        return moved * self.units[:, None]
+
+    @property
+    def log_r2_gradient(self) -> Array:
+        """Derivatives of ``log r^2`` in the coordinates, shape (r,)."""
+        own = self.residual_variates @ self._solved_residuals / self.remainder.r2
+        return np.concatenate([super().log_r2_gradient, -own])
 
     @cached_property
     def average_information(self) -> Array:
@@ -194,12 +237,9 @@ class ResidualEvaluation(Evaluation):
         r, n = self.n_covariance, self.n_covariance + len(self.delta)
         H = np.zeros((n, n))
         H[:r, :r] = self.covariance_hessian()
-        for s in range(len(self.delta)):
-            step = np.zeros(len(self.delta))
-            step[s] = _STEP
-            up, down = (
-                self.problem.at(self.states, self.delta + d).gradient for d in (step, -step)
-            )
+        for s, step in enumerate(_STEP * np.diag(self.units)):
+            up = self.problem.at(self.states, self.delta + step).gradient
+            down = self.problem.at(self.states, self.delta - step).gradient
             column = (up - down) / (2.0 * _STEP)
             H[r + s, :r] = H[:r, r + s] = column[:r]
             H[r + s, r:] += 0.5 * column[r:]
@@ -214,8 +254,8 @@ class ResidualEvaluation(Evaluation):
         return self.average_information
 
     @cached_property
-    def residual_information(self) -> Array:
-        """How far R moves with each coordinate of delta: ``|w_s|^2`` relative to ``r^2``."""
+    def delta_information(self) -> Array:
+        """Squared change of R with each coordinate relative to R, as the residuals see it."""
         whitened = self.whitened.whitening.whiten(self.residual_variates)
         return np.einsum("sn,sn->s", whitened, whitened) / self.remainder.r2
 

@@ -27,8 +27,7 @@ def component_covariance(point: Evaluation) -> Array:
     inverse.
     """
     r, df = len(point.gradient), point.likelihood.df
-    v, r2 = point.remainder.v, point.remainder.r2
-    slope = np.einsum("i,rij,j->r", v, point.remainder_tangents, v) / r2
+    slope = point.log_r2_gradient
     moving = moving_directions(point, held_at_bounds(point))
     out = np.zeros((r + 1, r + 1))
     if moving.shape[1]:

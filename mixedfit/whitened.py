@@ -10,19 +10,15 @@ dense in a cell, and cells of equal size are one batch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
-
 import numpy as np
 from scipy import sparse
 
 from mixedfit.arrays import Array, BoolArray, IntArray
 from mixedfit.crossproducts import CrossProducts, FactorSums, Pair, ProductsAdjoint
+from mixedfit.residual import Whitening
 from mixedfit.working import WorkingRows
-
-if TYPE_CHECKING:
-    from mixedfit.residual import Whitening
 
 __all__ = ["WhitenedProducts", "WhitenedRows"]
 
@@ -166,7 +162,7 @@ class _Cells:
 
     def _batch(self, V: Array, rows: IntArray, size: int) -> Array:
         own = V if self.uniform else V[:, rows]
-        return own.reshape(len(V), -1, size).transpose(1, 0, 2)
+        return own.reshape(len(V), own.shape[1] // size, size).transpose(1, 0, 2)
 
     def gram(self, A: Array, B: Array) -> Array:
         """``A_g B_g'`` of each cell: sorted rows (l, n) and (m, n) to (l, m, G)."""

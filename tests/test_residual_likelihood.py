@@ -46,20 +46,24 @@ class DenseWhitening:
 
 @dataclass(frozen=True)
 class PowerAndDecay:
-    """``R_ij = |v_i v_j|^power rho^|t_i - t_j|`` within groups, with ``rho = 1 / (1 + exp(-d))``."""
+    """``R_ij = |v_i v_j|^power rho^|t_i - t_j|`` within groups; rho is the logistic of delta."""
 
-    groups: np.ndarray
+    codes: np.ndarray
     t: np.ndarray
     v: np.ndarray
     n_params = 2
     start = np.array([0.0, 0.0])
+
+    @property
+    def groups(self):
+        return self
 
     def room(self, delta):
         return None
 
     def at(self, delta):
         power, rho = delta[0], 1.0 / (1.0 + np.exp(-delta[1]))
-        same = self.groups[:, None] == self.groups
+        same = self.codes[:, None] == self.codes
         lag = np.abs(self.t[:, None] - self.t)
         C = np.where(same, rho**lag, 0.0)
         dC = np.where(same & (lag > 0), lag * rho ** (lag - 1.0) * rho * (1.0 - rho), 0.0)
@@ -176,7 +180,7 @@ def test_average_information_is_the_gram_matrix_of_the_working_variates(name, gr
         T = s.factor(state)
         V += (z @ T @ T.T @ z.T) * same
         dV += [(z @ t @ z.T) * same for t in s.tangents(state)]
-    dV += list(whitening.dR)
+    dV += list(whitening.dR * point.units[:, None, None])
     inverse = np.linalg.inv(V)
     X, y = rows.X.T, rows.y
     P = inverse - inverse @ X @ np.linalg.inv(X.T @ inverse @ X) @ X.T @ inverse
