@@ -77,6 +77,15 @@ class _Strata:
         place[sequence] = np.arange(len(sequence))
         return cls(place[classes.codes], tuple(classes.labels[i] for i in sequence))
 
+    def listed_as(self, values: Values | bool) -> _Strata:
+        """The strata in the order in which a dict names them, the others before."""
+        if not isinstance(values, Mapping):
+            return self
+        named = [str(key) for key in values if str(key) in self.labels]
+        labels = [label for label in self.labels if label not in named] + named
+        place = np.array([labels.index(label) for label in self.labels])
+        return _Strata(place[self.codes], tuple(labels))
+
     @property
     def plain(self) -> bool:
         """Whether all rows are in one."""
@@ -185,7 +194,7 @@ class VarIdent(VarFunction):
         return self._form.variables
 
     def bind(self, frame: Frame, order: IntArray) -> BoundVariance:
-        strata = _Strata.of(self._form, frame, order)
+        strata = _Strata.of(self._form, frame, order).listed_as(self.value)
         value, fixed = _held(self.value, self.fixed, "VarIdent")
         if fixed is not None and not isinstance(fixed, Mapping):
             raise ModelError(
@@ -235,7 +244,7 @@ class _OneCovariate(VarFunction):
 
     def bind(self, frame: Frame, order: IntArray) -> BoundVariance:
         what, form = type(self).__name__, self._form
-        strata = _Strata.of(form, frame, order)
+        strata = _Strata.of(form, frame, order).listed_as(self.value)
         value, fixed = _held(self.value, self.fixed, what)
         held = strata.read(fixed, f"fixed of {what}")
         free = np.isnan(held)

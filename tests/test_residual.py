@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+import mixedfit as mf
 from mixedfit.correlation import CorAR1, CorARMA, CorCAR1, CorCompSymm, CorSymm
 from mixedfit.correlation_spatial import CorExp, CorGaus, CorLin, CorRatio, CorSpher
 from mixedfit.errors import DataError, MixedfitError
@@ -296,3 +299,45 @@ def test_bad_input_is_told(make, message: str) -> None:  # type: ignore[no-untyp
 def test_unknown_columns_are_named() -> None:
     with pytest.raises(DataError, match="'z'"):
         read_frame(TIED, list(residual_variables(CorAR1(form="~ z | g"), None)))
+
+
+NLME = json.loads(
+    (Path(__file__).parent / "reference" / "structures" / "structures.json").read_text("utf-8")
+)
+CLASSES = {name: value for name, value in vars(mf).items() if name.startswith(("Cor", "Var"))}
+
+
+@pytest.mark.parametrize("call", NLME["correlations"])
+def test_correlations_agree_with_nlme(call: str) -> None:
+    frame = read_frame(NLME["data"], list(NLME["data"]))
+    structure = bind_residual(eval(call, CLASSES), None, frame)
+    assert structure is not None
+    expected = NLME["correlations"][call]
+    np.testing.assert_allclose(dense(structure, structure.start), expected["matrix"], atol=1e-9)
+    np.testing.assert_allclose(structure.describe(structure.start)[1], expected["coef"], rtol=1e-9)
+    np.testing.assert_allclose(
+        structure.at(structure.start).logdet, expected["logDet"][0], rtol=1e-8
+    )
+    np.testing.assert_allclose(structure.start, expected["unconstrained"], rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("call", NLME["acf"])
+def test_autocorrelations_agree_with_stats(call: str) -> None:
+    frame = read_frame({"g": ["a"] * 10}, ["g"])
+    structure = bind_residual(eval(call, CLASSES), None, frame)
+    assert structure is not None
+    np.testing.assert_allclose(dense(structure, structure.start)[0], NLME["acf"][call], atol=1e-12)
+
+
+@pytest.mark.parametrize("call", NLME["variances"])
+def test_variances_agree_with_nlme(call: str) -> None:
+    frame = read_frame(NLME["data"], list(NLME["data"]))
+    structure = bind_residual(None, eval(call, CLASSES), frame, ("g",))
+    assert structure is not None
+    expected = NLME["variances"][call]
+    np.testing.assert_allclose(structure.at(structure.start).sd, expected["sd"], rtol=1e-12)
+    names, values = structure.describe(structure.start)
+    np.testing.assert_allclose(values, expected["coef"] or [], rtol=1e-12)
+    np.testing.assert_allclose(structure.start, expected["unconstrained"] or [], rtol=1e-12)
+    named = [name for one in expected["names"] for name in one]
+    assert not named or names == named
