@@ -13,8 +13,8 @@ from mixedfit.errors import FormulaError, MixedfitError
 from mixedfit.fit import fit_design
 from mixedfit.formula import Formula, parse
 from mixedfit.likelihood import Method
-from mixedfit.nlme_random import Random, read_random
 from mixedfit.optimize import Control
+from mixedfit.random_part import Random, lme_formula
 from mixedfit.results import MixedResults
 from mixedfit.rows import NaAction, RowOptions
 from mixedfit.variance_function import VarFunction
@@ -174,14 +174,12 @@ def lme(
     >>> fit.residual_params.round(3).to_dict()
     {'Phi': 0.488}
     """
-    parsed = _without_bars(fixed, "lme", "random=, as in random='~ 1 | group'")
+    parsed = lme_formula(fixed, random)
     _check_method(method)
-    effects = read_random(random)
-    written = Formula(fixed, parsed.response, parsed.fixed, parsed.offsets, effects)
-    groups = tuple(dict.fromkeys(name for effect in effects for name in effect.group))
+    groups = tuple(dict.fromkeys(name for effect in parsed.random for name in effect.group))
     residual = ResidualSpec(correlation, weights, groups)
     rows = RowOptions(subset, na_action=na_action)
-    design = Design.build(written, data, rows, contrasts, residual)
+    design = Design.build(parsed, data, rows, contrasts, residual)
     return MixedResults(fit_design(design, method, control=control, verb="lme"))
 
 
