@@ -17,6 +17,7 @@ import numpy as np
 
 from mixedfit.arrays import Array
 from mixedfit.covariance import Structure
+from mixedfit.errors import ModelError
 from mixedfit.identify import at_limit, moving_directions
 from mixedfit.likelihood import Evaluation, Likelihood, States
 from mixedfit.linalg import left_singular, symmetric_eigen
@@ -30,6 +31,10 @@ Status = Literal["optimal", "boundary", "stalled"]
 _NO_VARIANCE = 1e-6
 # Smallest eigenvalue relative to the largest at which the Hessian counts as singular.
 _FLAT = 1e-9
+# Smallest eigenvalue relative to the largest of residual parameters that may be on a ridge, and
+# the rise of the criterion over a long step below which they are.
+_SHALLOW = 1e-4
+_NO_RISE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -180,6 +185,8 @@ def certify(
     singular = tuple(
         SingularDirection(t, direction) for t, block in enumerate(null) for direction in block.T
     )
+    if not limits and minimum.converged:
+        limits = _ridge(point, residual_names)
     status: Status = "boundary" if singular or limits or held.any() else "optimal"
     everywhere = identified and status == "optimal"
     moves = None if everywhere else moving_directions(point, held)
@@ -233,6 +240,34 @@ def _owner(
     return next(
         n for n, s in zip(names, likelihood.slices, strict=True) if s.start <= parameter < s.stop
     )
+
+
+def _ridge(point: Evaluation, names: Sequence[str]) -> tuple[str, ...]:
+    """Residual parameters that can run off together without raising the criterion.
+
+    A nugget that vanishes while a range grows without end does so: their gradient is as good as
+    zero, but so is the curvature along a combination of the two, and a long step along it leads
+    no higher.
+    """
+    r = point.n_covariance
+    H = point.hessian[r:, r:]
+    scale = 1.0 / np.sqrt(np.maximum(H.diagonal(), 1e-300))
+    if len(H) < 2 or not np.isfinite(H).all():
+        return ()
+    values, vectors = symmetric_eigen(H * np.outer(scale, scale))
+    if values[0] > _SHALLOW * values[-1]:
+        return ()
+    direction = scale * vectors[:, 0]
+    step = np.zeros(len(point.gradient))
+    step[r:] = direction / np.abs(direction).max()
+    for far in (step, -step):
+        try:
+            moved = point.move(far)
+        except ModelError:
+            continue
+        if moved.fun - point.fun < _NO_RISE:
+            return tuple(n for n, d in zip(names, np.abs(far[r:]), strict=True) if d > 0.1)
+    return ()
 
 
 def _extreme_curvature(point: Evaluation, moves: Array | None) -> tuple[float, float]:

@@ -10,6 +10,7 @@ from mixedfit.fit import Fit
 from mixedfit.predict import fitted_values, residuals
 from mixedfit.summary import Summary, Table, TableColumn, format_numbers
 from mixedfit.varcorr import VarCorr, variance_components
+from mixedfit.vcov import model_covariance
 
 __all__ = [
     "augment",
@@ -165,7 +166,7 @@ def _singular_terms(fit: Fit) -> dict[int, int]:
 
 def standard_errors(fit: Fit) -> Array:
     """Standard errors of the fixed effects, shape (p,)."""
-    return fit.estimate.sigma * np.sqrt(fit.estimate.unscaled_covariance.diagonal())
+    return np.sqrt(model_covariance(fit).diagonal())
 
 
 def akaike(fit: Fit) -> float:

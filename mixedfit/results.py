@@ -18,6 +18,7 @@ from mixedfit.errors import DataError
 from mixedfit.fit import Fit, refit
 from mixedfit.summary import Summary
 from mixedfit.varcorr import VarCorr, factor_columns, variance_components
+from mixedfit.vcov import model_covariance
 
 __all__ = ["MixedResults"]
 
@@ -62,8 +63,7 @@ class MixedResults:
     def cov_params(self) -> pd.DataFrame:
         """Covariance matrix of the fixed effects, shape (p, p)."""
         names = self.fit.design.names
-        covariance = self.sigma**2 * self.fit.estimate.unscaled_covariance
-        return pd.DataFrame(covariance, index=names, columns=names)
+        return pd.DataFrame(model_covariance(self.fit), index=names, columns=names)
 
     # -- variances -----------------------------------------------------------------------------
 

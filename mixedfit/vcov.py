@@ -10,7 +10,18 @@ from mixedfit.identify import moving_directions
 from mixedfit.likelihood import Evaluation
 from mixedfit.optimize import held_at_bounds
 
-__all__ = ["component_covariance", "standard_errors_of_sds"]
+__all__ = ["component_covariance", "model_covariance", "standard_errors_of_sds"]
+
+
+def model_covariance(fit: Fit) -> Array:
+    """``(X'V^-1 X)^-1`` with V as estimated, shape (p, p), in the user's units.
+
+    For gls by ML it is multiplied by ``n / (n - p)``, as nlme does.
+    """
+    covariance = fit.estimate.sigma**2 * fit.estimate.unscaled_covariance
+    if fit.verb == "gls" and fit.method == "ML":
+        covariance *= fit.n / (fit.n - fit.p)
+    return covariance
 
 
 def component_covariance(point: Evaluation) -> Array:
