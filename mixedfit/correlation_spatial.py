@@ -40,6 +40,7 @@ class _Spatial(CorStructure):
     fixed: bool = False
     _decay: ClassVar[str]
     _finite_reach: ClassVar[bool] = False
+    _n_ranges: ClassVar[int] = 0  # to be looked at besides the start
     _example: ClassVar[str] = "10"
 
     def __post_init__(self) -> None:
@@ -99,6 +100,21 @@ class _Spatial(CorStructure):
             lower, upper = [*lower, -FARTHEST], [*upper, FARTHEST]
         bounds = np.minimum(lower, start), np.maximum(upper, start)
         return Blocks(frame.n, batches, table), start, bounds
+
+    def _elsewhere(self, kernel: Kernel, initial: Array) -> Array:
+        # A correlation that ends at the range has a kink wherever the range is a distance.
+        if not self._n_ranges:
+            return super()._elsewhere(kernel, initial)
+        assert isinstance(kernel, Blocks)
+        assert isinstance(kernel.table, SpatialTable)
+        distances, shift = kernel.table.distances, kernel.table.shift
+        apart = distances[distances > 0.0]
+        ranges = np.geomspace(1.2 * apart[0], 1.5 * apart[-1], self._n_ranges)
+        stretch = np.log(ranges - shift)[:, None]
+        if not self.nugget:
+            return stretch
+        nuggets = logit([0.1, 0.3])[:, None]
+        return np.hstack([np.repeat(stretch, 2, axis=0), np.tile(nuggets, (self._n_ranges, 1))])
 
     def _start(self, nearest: float) -> tuple[Array, float]:
         """Coordinates to start from, and the smallest range."""
@@ -226,6 +242,7 @@ class CorLin(_Spatial):
 
     _decay: ClassVar[str] = "linear"
     _finite_reach: ClassVar[bool] = True
+    _n_ranges: ClassVar[int] = 40
 
 
 @dataclass(frozen=True)
@@ -291,3 +308,4 @@ class CorSpher(_Spatial):
 
     _decay: ClassVar[str] = "spherical"
     _finite_reach: ClassVar[bool] = True
+    _n_ranges: ClassVar[int] = 10

@@ -53,6 +53,8 @@ class BoundCorrelation:
         Where a coordinate is as good as at its limit.
     fixed : bool
         Whether the coordinates stay where they are.
+    elsewhere : array of shape (m, r)
+        Other coordinates worth a look, where the likelihood may have several maxima.
     """
 
     kernel: Kernel
@@ -60,6 +62,7 @@ class BoundCorrelation:
     initial: Array
     bounds: tuple[Array, Array]
     fixed: bool
+    elsewhere: Array
 
     @property
     def n_params(self) -> int:
@@ -147,7 +150,14 @@ class CorStructure(ABC):
         """
         classes = classify(self._form.groups or groups, frame)
         kernel, initial, bounds = self._bind(frame, classes)
-        return BoundCorrelation(kernel, classes, initial, bounds, self.fixed)
+        nowhere = np.zeros((0, len(initial)))
+        elsewhere = nowhere if self.fixed else self._elsewhere(kernel, initial)
+        return BoundCorrelation(kernel, classes, initial, bounds, self.fixed, elsewhere)
+
+    def _elsewhere(self, kernel: Kernel, initial: Array) -> Array:
+        """Other coordinates worth a look, (m, r), where the likelihood may have several maxima."""
+        del kernel
+        return np.zeros((0, len(initial)))
 
     @abstractmethod
     def _bind(self, frame: Frame, classes: Classes) -> tuple[Kernel, Array, tuple[Array, Array]]:

@@ -33,6 +33,12 @@ Verb = Literal["lmer", "lme", "gls"]
 _SETTLED = 1e-8
 _MOST_ROUNDS = 200
 
+# Other residual parameters from which to search again: how many, how far apart, and how much higher
+# the criterion may be there than at the optimum found.
+_MOST_SEARCHES = 4
+_APART = 0.1
+_NEAR = 6.0
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -187,6 +193,8 @@ def _search(
     starts = problem.start_points() if starts is None else starts
     minima = [minimise(point, control) for point in starts]
     best = min(minima, key=lambda minimum: minimum.point.fun)
+    if isinstance(problem, ResidualLikelihood):
+        best = _looked_elsewhere(problem, best, control)
     if isinstance(problem, ResidualLikelihood) and problem.residual.fitted_dependent:
         best = _settled(design, best, control)
         assert isinstance(best.point, ResidualEvaluation)
@@ -196,6 +204,29 @@ def _search(
     fit = Fit(design, problem.method, optimum, verb)
     fit.__dict__["evaluation"] = evaluation.without_scratch()
     return fit
+
+
+def _looked_elsewhere(
+    problem: ResidualLikelihood, best: Minimum[Evaluation], control: Control | None
+) -> Minimum[Evaluation]:
+    """Search again from the lowest of other residual parameters, where those lie lower or near."""
+    points = []
+    for delta in problem.residual.elsewhere:
+        try:
+            points.append(problem.at(best.point.states, delta))
+        except ModelError:  # not positive definite there
+            continue
+    minima = [best]
+    near = [point for point in points if point.fun < best.point.fun + _NEAR]
+    chosen: list[Evaluation] = []
+    for point in sorted(near, key=lambda point: point.fun):
+        apart = [np.abs(point.delta - other.delta).max() > _APART for other in chosen]
+        if all(apart) and len(chosen) < _MOST_SEARCHES:
+            chosen.append(point)
+            minima.append(minimise(point, control, _APART))
+    found = min(minima, key=lambda minimum: minimum.point.fun)
+    nfev = len(points) + sum(minimum.nfev for minimum in minima)
+    return replace(found, nfev=nfev)
 
 
 def _residual_names(design: Design) -> list[str]:

@@ -162,6 +162,14 @@ class ResidualStructure:
             parts.append(self.variance.start)
         return np.concatenate(parts)
 
+    @property
+    def elsewhere(self) -> list[Array]:
+        """Other coordinates worth a look, each (r,), where the criterion may have several optima."""
+        if self.correlation is None:
+            return []
+        rest = self.start[self._n_correlation :]
+        return [np.concatenate([own, rest]) for own in self.correlation.elsewhere]
+
     @cached_property
     def bounds(self) -> tuple[Array, Array]:
         """Lower and upper ends of the coordinates, each (r,): there a parameter is at its limit."""
