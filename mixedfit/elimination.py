@@ -247,15 +247,15 @@ class Eliminated:
             matrix = store[layout.tail_store].reshape(layout.tail.q, layout.tail.q)
             if not layout.tail.full:
                 matrix[...] = 0.5 * (np.tril(matrix) + np.tril(matrix).T)
-        for g, where in places.own.items():
-            ZZ[g][...] = store[where]
+        for g, own in places.own.items():
+            ZZ[g][...] = store[own]
         for factor, levels, k, columns in layout.places():
             ZE[factor][:, :, levels] = adjoint.E[:, columns].reshape(-1, k, len(levels))
         for (g, h), components in places.pairs.items():
             values[g, h] = {}
-            for ab, where in components.items():
-                twice = np.where((where >= layout.tail_store.start) & (g != h), 2.0, 1.0)
-                values[g, h][ab] = twice * store[where]
+            for ab, targets in components.items():
+                twice = np.where((targets >= layout.tail_store.start) & (g != h), 2.0, 1.0)
+                values[g, h][ab] = twice * store[targets]
         pairs = {
             fg: {
                 ab: sparse.csr_array((own, M.indices, M.indptr), shape=M.shape)

@@ -35,7 +35,7 @@ _MOST_ROUNDS = 200
 
 # Other residual parameters from which to search again: how many, how far apart, and how much higher
 # the criterion may be there than at the optimum found.
-_MOST_SEARCHES = 4
+_MOST_SEARCHES = 6
 _APART = 0.1
 _NEAR = 6.0
 

@@ -419,8 +419,8 @@ class _Builder:
             return Padded(columns, self._scatter(columns), k, A=A, entries=entries)
         if only_tail and k * J * float(self.q) ** 2 * _DENSE_ADVANTAGE < in_pairs:
             level = np.repeat(np.arange(J), count)
-            entries = (level, blocks[0].indices) if self.refreshable else None
-            return Dense(np.stack([block.toarray() for block in blocks]), entries)
+            at = (level, blocks[0].indices) if self.refreshable else None
+            return Dense(np.stack([block.toarray() for block in blocks]), at)
         return self._paired(blocks, count)
 
     def _paired(self, blocks: list[sparse.csr_array], count: IntArray) -> Paired:

@@ -164,7 +164,7 @@ class ResidualStructure:
 
     @property
     def elsewhere(self) -> list[Array]:
-        """Other coordinates worth a look, each (r,), where the criterion may have several optima."""
+        """Other coordinates worth a look, where the criterion may have several minima."""
         if self.correlation is None:
             return []
         rest = self.start[self._n_correlation :]

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
+
 import numpy as np
 
 from mixedfit.arrays import Array
