@@ -9,14 +9,16 @@ direction in which G can move within its rank. The search ends at points that sa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
 from mixedfit.arrays import Array
 from mixedfit.covariance import Structure
-from mixedfit.identify import moving_directions
+from mixedfit.errors import ModelError
+from mixedfit.identify import at_limit, moving_directions
 from mixedfit.likelihood import Evaluation, Likelihood, States
 from mixedfit.linalg import left_singular, symmetric_eigen
 from mixedfit.optimize import Minimum, held_at_bounds
@@ -29,6 +31,10 @@ Status = Literal["optimal", "boundary", "stalled"]
 _NO_VARIANCE = 1e-6
 # Smallest eigenvalue relative to the largest at which the Hessian counts as singular.
 _FLAT = 1e-9
+# Smallest eigenvalue relative to the largest of residual parameters that may be on a ridge, and
+# the rise of the criterion over a long step below which they are.
+_SHALLOW = 1e-4
+_NO_RISE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,10 @@ class Optimum:
     singular : tuple of SingularDirection
     identified : bool
         Whether the design determines every covariance parameter.
+    delta : array of shape (s,)
+        Parameters of the residual structure, on its unbounded scale; their gradient comes last.
+    limits : tuple of str
+        Parameters of the residual structure that are at a limit.
     """
 
     fun: float
@@ -81,6 +91,8 @@ class Optimum:
     message: str
     singular: tuple[SingularDirection, ...] = ()
     identified: bool = True
+    delta: Array = field(default_factory=lambda: np.zeros(0))
+    limits: tuple[str, ...] = ()
 
 
 def _null_directions(point: Evaluation) -> list[Array]:
@@ -113,7 +125,7 @@ def settle(point: Evaluation, null: list[Array]) -> Evaluation:
         projector = _projector(structure, directions)
         if projector is not None:
             states[t] = structure.rebase(states[t], projector)
-    settled = point.likelihood.at(tuple(states))
+    settled = point.with_states(tuple(states))
     return settled if settled.fun <= point.fun + 1e-7 else point
 
 
@@ -133,7 +145,10 @@ def _projector(structure: Structure, null: Array) -> Array | None:
 
 
 def certify(
-    minimum: Minimum[Evaluation], names: list[str], identified: bool
+    minimum: Minimum[Evaluation],
+    names: list[str],
+    identified: bool,
+    residual_names: Sequence[str] = (),
 ) -> tuple[Optimum, Evaluation]:
     """Judge the end of a search.
 
@@ -144,6 +159,8 @@ def certify(
         Labels of the random terms.
     identified : bool
         Whether the design determines every parameter (`identify`).
+    residual_names : sequence of str
+        Of the parameters of the residual structure.
 
     Returns
     -------
@@ -158,10 +175,19 @@ def certify(
         null = _null_directions(point)
     held = held_at_bounds(point)
     gradient = np.where(held, 0.0, point.gradient)
+    limits = tuple(
+        name
+        for name, own, gone in zip(
+            residual_names, held[point.n_covariance :], at_limit(point), strict=True
+        )
+        if own or gone
+    )
     singular = tuple(
         SingularDirection(t, direction) for t, block in enumerate(null) for direction in block.T
     )
-    status: Status = "boundary" if singular or held.any() else "optimal"
+    if not limits and minimum.converged:
+        limits = _ridge(point, residual_names)
+    status: Status = "boundary" if singular or limits or held.any() else "optimal"
     everywhere = identified and status == "optimal"
     moves = None if everywhere else moving_directions(point, held)
     smallest, largest = _extreme_curvature(point, moves)
@@ -172,7 +198,7 @@ def certify(
             (
                 f"stopped after {minimum.nfev} evaluations with the criterion still falling (a "
                 f"Newton step promises {minimum.decrement / 2:.3g}), most steeply in "
-                f"{_owner(likelihood, worst, names)}"
+                f"{_owner(likelihood, worst, names, residual_names)}"
             ),
         )
     elif smallest <= _FLAT * largest and np.isfinite(largest):
@@ -180,6 +206,9 @@ def certify(
             "stalled",
             ("the criterion is flat in some direction: these data do not determine the variances"),
         )
+    elif limits:
+        which = " and ".join(limits)
+        message = f"{which} of the residuals at the limit; the criterion rises inside"
     elif status == "boundary":
         message = "a variance is zero or a correlation is at its limit; the criterion rises inside"
     else:
@@ -197,14 +226,48 @@ def certify(
         message,
         singular,
         identified,
+        point.delta,
+        limits,
     )
     return optimum, point
 
 
-def _owner(likelihood: Likelihood, parameter: int, names: list[str]) -> str:
+def _owner(
+    likelihood: Likelihood, parameter: int, names: list[str], residual_names: Sequence[str]
+) -> str:
+    if parameter >= likelihood.n_params:
+        return f"{residual_names[parameter - likelihood.n_params]} of the residuals"
     return next(
         n for n, s in zip(names, likelihood.slices, strict=True) if s.start <= parameter < s.stop
     )
+
+
+def _ridge(point: Evaluation, names: Sequence[str]) -> tuple[str, ...]:
+    """Residual parameters that can run off together without raising the criterion.
+
+    A nugget that vanishes while a range grows without end does so: their gradient is as good as
+    zero, but so is the curvature along a combination of the two, and a long step along it leads
+    no higher.
+    """
+    r = point.n_covariance
+    H = point.hessian[r:, r:]
+    scale = 1.0 / np.sqrt(np.maximum(H.diagonal(), 1e-300))
+    if len(H) < 2 or not np.isfinite(H).all():
+        return ()
+    values, vectors = symmetric_eigen(H * np.outer(scale, scale))
+    if values[0] > _SHALLOW * values[-1]:
+        return ()
+    direction = scale * vectors[:, 0]
+    step = np.zeros(len(point.gradient))
+    step[r:] = direction / np.abs(direction).max()
+    for far in (step, -step):
+        try:
+            moved = point.move(far)
+        except ModelError:
+            continue
+        if moved.fun - point.fun < _NO_RISE:
+            return tuple(n for n, d in zip(names, np.abs(far[r:]), strict=True) if d > 0.1)
+    return ()
 
 
 def _extreme_curvature(point: Evaluation, moves: Array | None) -> tuple[float, float]:
@@ -212,5 +275,8 @@ def _extreme_curvature(point: Evaluation, moves: Array | None) -> tuple[float, f
     H = point.hessian if moves is None else moves.T @ point.hessian @ moves
     if len(H) == 0:
         return np.inf, np.inf
+    if len(point.delta):  # whose units are their own
+        scale = 1.0 / np.sqrt(np.maximum(np.abs(H.diagonal()), 1e-300))
+        H = H * np.outer(scale, scale)
     eigenvalues, _ = symmetric_eigen(H)
     return float(eigenvalues[0]), float(eigenvalues[-1])

@@ -15,6 +15,7 @@ twice.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,9 @@ class Scatter:
 class Coupling(ABC):
     """The cross-products A of a batch of J levels with later columns, and their pattern.
 
-    Constant ones keep A themselves and ignore the ``store`` argument.
+    Constant ones keep A themselves and ignore the ``store`` argument. Those made with ``entries``
+    can take other numbers: ``data`` of shape (k, nnz) holds the products level by level, within a
+    level by later column.
     """
 
     @abstractmethod
@@ -74,6 +77,17 @@ class Coupling(ABC):
     def gather(self, adjoint: Array, store: Array) -> Array:
         """The adjoint of D under `fill`, negated: symmetric, shape (k, k, J)."""
 
+    def with_data(self, data: Array) -> Coupling:
+        """The same pattern with other constant numbers."""
+        raise NotImplementedError
+
+    def adjoint_data(self, D: Array, U: Array, adjoint: Array, E: Array) -> Array:
+        """The adjoint of the data under `fill` and `push`, shape (k, nnz).
+
+        ``adjoint`` and E (m, q) are those of the store and of the later columns' E.
+        """
+        raise NotImplementedError
+
 
 class Padded(Coupling):
     """Every level meets at most m later columns.
@@ -89,6 +103,8 @@ class Padded(Coupling):
         The cross-products, zero in the padding, where they do not depend on parameters.
     location : slice, optional
         Where the store holds them, where they do.
+    entries : tuple of int arrays, optional
+        Slot and level of each number of the data.
     """
 
     def __init__(
@@ -98,7 +114,9 @@ class Padded(Coupling):
         k: int,
         A: Array | None = None,
         location: slice | None = None,
+        entries: tuple[IntArray, IntArray] | None = None,
     ) -> None:
+        self._entries = entries
         self.columns = columns
         self.scatter = scatter
         self.k = k
@@ -144,6 +162,21 @@ class Padded(Coupling):
         A = self.values(store)
         return np.einsum("maj,mnj,nbj->abj", A, self.adjoint_among(adjoint), A, optimize=True)
 
+    def with_data(self, data: Array) -> Padded:
+        assert self._entries is not None
+        slot, level = self._entries
+        m, J = self.columns.shape
+        A = np.zeros((m, self.k, J))
+        A[slot, :, level] = data.T
+        other = copy(self)
+        other._constant = A  # noqa: SLF001  of its own class
+        return other
+
+    def adjoint_data(self, D: Array, U: Array, adjoint: Array, E: Array) -> Array:
+        assert self._entries is not None
+        slot, level = self._entries
+        return self.adjoint_values(D, U, adjoint, E, np.zeros(0))[slot, :, level].T
+
     def adjoint_values(self, D: Array, U: Array, adjoint: Array, E: Array, store: Array) -> Array:
         """The adjoint of A under `fill` and `push`, shape (m, k, J).
 
@@ -167,6 +200,8 @@ class Paired(Coupling):
     targets : int array of shape (n_pairs,)
         Where in the store the pair's product goes.
     store_size : int
+    refreshable : bool
+        Whether to keep what `with_data` needs.
     """
 
     def __init__(
@@ -177,26 +212,64 @@ class Paired(Coupling):
         second: IntArray,
         targets: IntArray,
         store_size: int,
+        refreshable: bool = False,
     ) -> None:
-        self._blocks = blocks
-        self._transposes = [block.T.tocsr() for block in blocks]
-        k, J = len(blocks), blocks[0].shape[0]
+        J = blocks[0].shape[0]
         self._targets = np.flatnonzero(np.bincount(targets, minlength=store_size))
         rank = np.empty(store_size, dtype=np.int32)
         rank[self._targets] = np.arange(len(self._targets), dtype=np.int32)
-        rows = rank[targets]
         starts = np.concatenate([[0], np.cumsum(np.bincount(pair_levels, minlength=J))])
+        pairs = rank[targets], starts.astype(np.int32), first, second
+        self._pairs = pairs if refreshable else None
+        self._take(blocks, *pairs)
+
+    def _take(
+        self,
+        blocks: list[sparse.csr_array],
+        rows: IntArray,
+        starts: IntArray,
+        first: IntArray,
+        second: IntArray,
+    ) -> None:
+        """Take the numbers of the blocks."""
+        self._blocks = blocks
+        self._transposes = [block.T.tocsr() for block in blocks]
         self._maps = {}
-        for a in range(k):
+        for a, block in enumerate(blocks):
             for b in range(a + 1):
-                A, B = blocks[a].data, blocks[b].data
+                A, B = block.data, blocks[b].data
                 product = A[first] * B[second]
                 if a != b:
                     product += B[first] * A[second]
                 # Pairs come level by level, so each level's are a column as they stand.
                 self._maps[a, b] = sparse.csc_array(
-                    (product, rows, starts.astype(np.int32)), shape=(len(self._targets), J)
+                    (product, rows, starts), shape=(len(self._targets), block.shape[0])
                 )
+
+    def with_data(self, data: Array) -> Paired:
+        assert self._pairs is not None
+        shape = self._blocks[0].shape
+        blocks = [
+            sparse.csr_array((row, block.indices, block.indptr), shape=shape)
+            for row, block in zip(data, self._blocks, strict=True)
+        ]
+        other = copy(self)
+        other._take(blocks, *self._pairs)  # noqa: SLF001  of its own class
+        return other
+
+    def adjoint_data(self, D: Array, U: Array, adjoint: Array, E: Array) -> Array:
+        assert self._pairs is not None
+        rows, _, first, second = self._pairs
+        block = self._blocks[0]
+        data = np.stack([one.data for one in self._blocks])
+        level = np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))
+        DA = np.einsum("abx,bx->ax", D[:, :, level], data)
+        at_pairs = adjoint[self._targets[rows]]
+        out = -np.einsum("eax,ex->ax", U[:, :, level], E[:, block.indices])
+        for a, own in enumerate(DA):
+            out[a] -= np.bincount(first, at_pairs * own[second], len(level))
+            out[a] -= np.bincount(second, at_pairs * own[first], len(level))
+        return out
 
     def fill(self, D: Array, store: Array, out: Array) -> None:
         out[self._targets] -= sum(M @ D[a, b] for (a, b), M in self._maps.items())
@@ -223,10 +296,27 @@ class Dense(Coupling):
     Parameters
     ----------
     A : array of shape (k, J, q)
+    entries : tuple of int arrays, optional
+        Level and later column of each number of the data.
     """
 
-    def __init__(self, A: Array) -> None:
+    def __init__(self, A: Array, entries: tuple[IntArray, IntArray] | None = None) -> None:
         self._A = A
+        self._entries = entries
+
+    def with_data(self, data: Array) -> Dense:
+        assert self._entries is not None
+        A = np.zeros_like(self._A)
+        A[:, *self._entries] = data
+        return Dense(A, self._entries)
+
+    def adjoint_data(self, D: Array, U: Array, adjoint: Array, E: Array) -> Array:
+        assert self._entries is not None
+        k, J, q = self._A.shape
+        AN = (self._A.reshape(k * J, q) @ adjoint.reshape(q, q)).reshape(k, J, q)
+        out = -2.0 * np.einsum("abj,bjq->ajq", D, AN)
+        out -= np.einsum("eaj,eq->ajq", U, E, optimize=True)
+        return out[:, *self._entries]
 
     def fill(self, D: Array, store: Array, out: Array) -> None:
         k, J, q = self._A.shape

@@ -16,7 +16,7 @@ from mixedfit.arrays import Array, IntArray
 from mixedfit.design import Design
 from mixedfit.working import WorkingBasis, WorkingRows
 
-__all__ = ["CrossProducts", "FactorSums"]
+__all__ = ["CrossProducts", "FactorSums", "Pair", "ProductsAdjoint"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,28 @@ Pair = dict[tuple[int, int], sparse.csr_array]
 
 
 @dataclass(frozen=True)
+class ProductsAdjoint:
+    """Derivatives of a scalar in cross-products.
+
+    Attributes
+    ----------
+    ZZ : list of arrays of shape (k, k, J)
+        In each number of `FactorSums.ZZ`.
+    ZE : list of arrays of shape (p + 1, k, J)
+        In each number of `FactorSums.ZE`, which stands for its mirror image too.
+    pairs : dict
+        In each number of `CrossProducts.pairs`; one of two different factors stands for its mirror
+        image too.
+    EE : array of shape (p + 1, p + 1)
+    """
+
+    ZZ: list[Array]
+    ZE: list[Array]
+    pairs: dict[tuple[int, int], Pair]
+    EE: Array
+
+
+@dataclass(frozen=True)
 class CrossProducts:
     """Cross-products of ``[Z X y]`` in a working basis; those of disjoint rows add.
 
@@ -72,6 +94,8 @@ class CrossProducts:
         One a grouping factor, its terms' columns side by side.
     pairs : dict
         For factors f < g, ``pairs[f, g][a, b]`` is the sparse ``Z_fa'Z_gb`` of shape (J_f, J_g).
+        For a *coupled* factor f, whose levels meet in whitened rows, ``pairs[f, f]`` holds the
+        products of different levels.
     basis : WorkingBasis
     """
 
@@ -158,14 +182,19 @@ class CrossProducts:
         list of arrays of shape (m, k_g, J_g), one a factor g
         """
         flat = t.reshape(len(t), -1).T
-        return [
-            np.einsum("abj,mbj->maj", sums.ZZ, t)
-            if g == f
-            else np.ascontiguousarray((self._assembled[g, f] @ flat).T).reshape(
-                len(t), sums.k, sums.n_levels
-            )
-            for g, sums in enumerate(self.factors)
-        ]
+        out = []
+        for g, sums in enumerate(self.factors):
+            product = np.einsum("abj,mbj->maj", sums.ZZ, t) if g == f else 0.0
+            if (g, f) in self._assembled:
+                across = (self._assembled[g, f] @ flat).T
+                product = product + np.ascontiguousarray(across).reshape(len(t), sums.k, -1)
+            out.append(np.asarray(product))
+        return out
+
+    @cached_property
+    def coupled(self) -> frozenset[int]:
+        """Factors whose levels meet."""
+        return frozenset(f for f, g in self.pairs if f == g)
 
     @cached_property
     def _assembled(self) -> dict[tuple[int, int], Any]:
@@ -177,7 +206,7 @@ class CrossProducts:
             whole: Any = sparse.block_array([[pair[a, b] for b in columns] for a in rows]).tocsr()
             if whole.nnz > 0.2 * whole.shape[0] * whole.shape[1]:
                 whole = whole.toarray()
-            out[f, g], out[g, f] = whole, whole.T
+            out[f, g], out[g, f] = whole, whole.T  # symmetric for a factor with itself
         return out
 
     @cached_property

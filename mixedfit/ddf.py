@@ -180,7 +180,8 @@ def _independent_rows(L: Array, value: Array, covariance: Array) -> tuple[Array,
 
 def default_ddf(fit: Fit) -> Ddf:
     """The degrees of freedom that are reported unless others are asked for."""
-    return "satterthwaite" if fit.design.factors else "residual"
+    defaults: dict[str, Ddf] = {"lmer": "satterthwaite", "lme": "containment", "gls": "residual"}
+    return defaults[fit.verb]
 
 
 def inference(fit: Fit, ddf: Ddf | None = None) -> FixedInference:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -22,9 +22,14 @@ from mixedfit.formula import Expression, Formula, RandomEffect, with_contrasts
 from mixedfit.frames import Frame, Labels
 from mixedfit.linalg import independent_columns
 from mixedfit.matrices import CONTRASTS, Recipe, evaluate, variables
+from mixedfit.residual import ResidualStructure, bind_residual, residual_variables
 from mixedfit.rows import RowOptions, use_rows
 
-__all__ = ["Design", "GroupingFactor", "RandomTerm", "Response"]
+if TYPE_CHECKING:
+    from mixedfit.correlation_structure import CorStructure
+    from mixedfit.variance_function import VarFunction
+
+__all__ = ["Design", "GroupingFactor", "RandomTerm", "ResidualSpec", "Response"]
 
 _CONTRASTS = {
     "treatment": "contr.treatment",
@@ -164,6 +169,35 @@ class Response:
 
 
 @dataclass(frozen=True)
+class ResidualSpec:
+    """What the caller said about the residuals, not yet bound to rows.
+
+    Attributes
+    ----------
+    correlation : CorStructure or None
+    variance : VarFunction or None
+    groups : tuple of str
+        Columns whose combinations group rows where a form does not say.
+    """
+
+    correlation: CorStructure | None = None
+    variance: VarFunction | None = None
+    groups: tuple[str, ...] = ()
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Columns of the data that binding reads."""
+        if self.correlation is None and self.variance is None:
+            return ()
+        own = residual_variables(self.correlation, self.variance)
+        return tuple(dict.fromkeys([*own, *self.groups]))
+
+    def bind(self, frame: Frame) -> ResidualStructure | None:
+        """The structure of the rows used."""
+        return bind_residual(self.correlation, self.variance, frame, self.groups)
+
+
+@dataclass(frozen=True)
 class Design:
     """A model's arrays, one row an observation used.
 
@@ -191,6 +225,10 @@ class Design:
         Of the rows used, in the data's own index where it has one.
     frame : Frame or None
         The columns of the data that the fixed part and the offsets read, in the rows used.
+    residual : ResidualStructure or None
+        Of the rows once they are scaled by the roots of their weights.
+    residual_spec : ResidualSpec
+        What it was made from.
     """
 
     formula: Formula
@@ -207,6 +245,8 @@ class Design:
     n_missing: int = 0
     index: pd.Index | None = None
     frame: Frame | None = None
+    residual: ResidualStructure | None = None
+    residual_spec: ResidualSpec = ResidualSpec()
 
     @property
     def y(self) -> Array:
@@ -235,6 +275,14 @@ class Design:
         place = _intercept(self.recipe)
         return None if place is None else int(np.searchsorted(self.kept, place))
 
+    @property
+    def factor_columns(self) -> list[Array]:
+        """The columns (n, k) of each grouping factor, its terms side by side."""
+        parts: list[list[Array]] = [[] for _ in self.factors]
+        for term in self.terms:
+            parts[term.factor].append(term.Z)
+        return [part[0] if len(part) == 1 else np.hstack(part) for part in parts]
+
     @classmethod
     def build(
         cls,
@@ -242,6 +290,7 @@ class Design:
         data: Any,
         rows: RowOptions | None = None,
         contrasts: Mapping[str, str | ArrayLike] | None = None,
+        residual: ResidualSpec | None = None,
     ) -> Design:
         """Evaluate a formula on data.
 
@@ -253,6 +302,8 @@ class Design:
         contrasts : dict, optional
             Coding of factors: "treatment", "sum", "helmert", "poly", or a matrix with one row a
             level.
+        residual : ResidualSpec, optional
+            Correlation and variances of the residuals.
 
         Raises
         ------
@@ -260,8 +311,10 @@ class Design:
             Naming the column, level or term, and what to do.
         """
         rows = rows or RowOptions()
+        residual = residual or ResidualSpec()
         names = _variables(formula)
-        used = use_rows(data, names, rows)
+        also = [name for name in residual.variables if name not in names]
+        used = use_rows(data, [*names, *also], rows)
         frame = Frame(
             used.frame.n,
             {k: c.used() if isinstance(c, Labels) else c for k, c in used.frame.columns.items()},
@@ -297,6 +350,8 @@ class Design:
             used.n_missing,
             index,
             _covariates(frame, formula, offsets),
+            residual.bind(frame),
+            residual,
         )
 
     def with_response(self, y: Array) -> Design:
@@ -307,6 +362,8 @@ class Design:
 
     def take(self, rows: NDArray[np.bool_] | slice) -> Design:
         """Some of the rows, with all levels kept: a chunk."""
+        if self.residual is not None:
+            raise ModelError("rows with correlated or unequal residuals cannot be taken in chunks")
         return replace(
             self,
             response=Response(self.response.expression, self.y[rows]),

@@ -23,10 +23,11 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+from scipy import sparse
 
 from mixedfit.arrays import Array
 from mixedfit.couplings import Padded
-from mixedfit.crossproducts import CrossProducts
+from mixedfit.crossproducts import CrossProducts, ProductsAdjoint
 from mixedfit.layout import Layout, Stage
 from mixedfit.linalg import inverse_and_logdet
 from mixedfit.tail import TailState
@@ -125,7 +126,7 @@ class Elimination:
             state = _eliminate(stage, T[stage.factor], store, E)
             S = S - state.E.reshape(len(S), -1) @ state.U.reshape(len(S), -1).T
             states.append(state)
-        logdet = sum(state.logdet for state in states)
+        logdet = sum((state.logdet for state in states), 0.0)
         tail = None
         if layout.tail is not None:
             matrix = store[layout.tail_store].reshape(layout.tail.q, layout.tail.q)
@@ -212,6 +213,57 @@ class Eliminated:
                 ).reshape(-1)
             E[:, stage.columns] = -through.reshape(len(E), -1)
         return Adjoint(G, levels[::-1], store, E)
+
+    def products_adjoint(self, N: Array, adjoint: Adjoint) -> ProductsAdjoint:
+        """Derivatives of ``logdet + sum(N * S)`` in the cross-products, given those of `adjoint`.
+
+        Only for a layout made to be refreshed.
+        """
+        layout, products = self.elimination.layout, self.elimination.products
+        places = layout.places_of
+        assert places is not None
+        ZZ = [np.empty_like(sums.ZZ) for sums in products.factors]
+        ZE = [np.empty_like(sums.ZE) for sums in products.factors]
+        values: dict[tuple[int, int], dict[tuple[int, int], Array]] = {}
+        for state in self.states:
+            stage, f = state.stage, state.stage.factor
+            if stage.columns is not None:
+                continue
+            later = _through_later(state, adjoint.store, adjoint.E, self.store)
+            ZZ[f][...] = _inverse_blocks(state, N, later)
+            ZE[f][...] = -2.0 * _times(N, state.U)
+            if later is not None:
+                ZE[f] -= np.einsum("abj,ebj->eaj", state.D, later.E)
+            if stage.coupling is not None:
+                data = stage.coupling.adjoint_data(state.D, state.U, adjoint.store, adjoint.E)
+                for g, where in places.first.items():
+                    values[min(f, g), max(f, g)] = {
+                        (a, b) if f < g else (b, a): data[a, w]
+                        for a in range(stage.k)
+                        for b, w in enumerate(where)
+                    }
+        store = adjoint.store.copy()
+        if layout.tail is not None:  # each symmetric pair as two halves
+            matrix = store[layout.tail_store].reshape(layout.tail.q, layout.tail.q)
+            if not layout.tail.full:
+                matrix[...] = 0.5 * (np.tril(matrix) + np.tril(matrix).T)
+        for g, own in places.own.items():
+            ZZ[g][...] = store[own]
+        for factor, levels, k, columns in layout.places():
+            ZE[factor][:, :, levels] = adjoint.E[:, columns].reshape(-1, k, len(levels))
+        for (g, h), components in places.pairs.items():
+            values[g, h] = {}
+            for ab, targets in components.items():
+                twice = np.where((targets >= layout.tail_store.start) & (g != h), 2.0, 1.0)
+                values[g, h][ab] = twice * store[targets]
+        pairs = {
+            fg: {
+                ab: sparse.csr_array((own, M.indices, M.indptr), shape=M.shape)
+                for ab, M, own in ((ab, products.pairs[fg][ab], x) for ab, x in found.items())
+            }
+            for fg, found in values.items()
+        }
+        return ProductsAdjoint(ZZ, ZE, pairs, N)
 
     def inverse_blocks(self, N: Array) -> list[Array]:
         """Derivatives of ``logdet + sum(N * S)`` in ``Z_j'Z_j`` of every level.

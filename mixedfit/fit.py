@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,11 +18,26 @@ from mixedfit.errors import ModelError
 from mixedfit.estimate import Estimate
 from mixedfit.identify import check_identified
 from mixedfit.likelihood import Evaluation, Likelihood, Method, States
-from mixedfit.optimize import Control, minimise
+from mixedfit.optimize import Control, Minimum, minimise
+from mixedfit.residual import Whitening
+from mixedfit.residual_likelihood import ResidualEvaluation, ResidualLikelihood
 from mixedfit.threads import one_thread
 from mixedfit.working import WorkingRows
 
-__all__ = ["Fit", "fit_design", "likelihood_of", "refit"]
+__all__ = ["Fit", "Verb", "fit_design", "fitted_of", "problem_of", "refit"]
+
+Verb = Literal["lmer", "lme", "gls"]
+
+# Relative change of the criterion and the residual parameters at which a covariate taken from the
+# fit has settled, and the rounds after which it is given up.
+_SETTLED = 1e-8
+_MOST_ROUNDS = 200
+
+# Other residual parameters from which to search again: how many, how far apart, and how much higher
+# the criterion may be there than at the optimum found.
+_MOST_SEARCHES = 6
+_APART = 0.1
+_NEAR = 6.0
 
 
 @dataclass(frozen=True)
@@ -34,17 +49,23 @@ class Fit:
     design : Design
     method : {"REML", "ML"}
     optimum : Optimum
+    verb : {"lmer", "lme", "gls"}
+        What was called: nlme counts rows its own way.
     """
 
     design: Design
     method: Method
     optimum: Optimum
+    verb: Verb = "lmer"
 
     @cached_property
     def evaluation(self) -> Evaluation:
         """The likelihood at the optimum, made again from the design where it was not kept."""
         with one_thread():
-            return likelihood_of(self.design, self.method).at(self.optimum.states)
+            problem = problem_of(self.design, self.method)
+            if isinstance(problem, ResidualLikelihood):
+                return problem.at(self.optimum.states, self.optimum.delta)
+            return problem.at(self.optimum.states)
 
     @cached_property
     def estimate(self) -> Estimate:
@@ -63,11 +84,24 @@ class Fit:
 
     @property
     def likelihood(self) -> Likelihood:
-        """The criterion that was minimised."""
+        """The criterion as a function of the random effects' covariances."""
         return self.evaluation.likelihood
 
+    @property
+    def problem(self) -> Likelihood | ResidualLikelihood:
+        """The criterion that was minimised."""
+        point = self.evaluation
+        return point.problem if isinstance(point, ResidualEvaluation) else point.likelihood
+
+    @cached_property
+    def whitening(self) -> Whitening | None:
+        """R of the rows scaled by the roots of their weights; None for the identity."""
+        residual = self.design.residual
+        return None if residual is None else residual.at(self.optimum.delta)
+
     def __getstate__(self) -> dict[str, Any]:
-        return {"design": self.design, "method": self.method, "optimum": self.optimum}
+        names = ("design", "method", "optimum", "verb")
+        return {name: getattr(self, name) for name in names}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -84,7 +118,7 @@ class Fit:
 
     @property
     def n_params(self) -> int:
-        """Fixed effects, covariance parameters and the residual variance."""
+        """Fixed effects, covariance and residual parameters, and the residual variance."""
         return self.p + len(self.optimum.gradient) + 1
 
     @property
@@ -93,10 +127,12 @@ class Fit:
         return -0.5 * self.optimum.fun
 
 
-def likelihood_of(design: Design, method: Method) -> Likelihood:
+def problem_of(design: Design, method: Method) -> Likelihood | ResidualLikelihood:
     """The criterion of a design."""
     structures = [(term.factor, term.structure) for term in design.terms]
-    return Likelihood(CrossProducts.of(design), structures, method)
+    if design.residual is None:
+        return Likelihood(CrossProducts.of(design), structures, method)
+    return ResidualLikelihood(WorkingRows.of(design), design.residual, structures, method)
 
 
 def fit_design(
@@ -105,6 +141,7 @@ def fit_design(
     *,
     start: ArrayLike | None = None,
     control: Control | None = None,
+    verb: Verb = "lmer",
 ) -> Fit:
     """Fit a model.
 
@@ -115,6 +152,7 @@ def fit_design(
     start : array-like, optional
         theta in lme4's order; by default moment estimates.
     control : Control, optional
+    verb : {"lmer", "lme", "gls"}
 
     Returns
     -------
@@ -126,40 +164,132 @@ def fit_design(
         If the data cannot separate the random terms, or leave no residual variation.
     """
     with one_thread():
-        likelihood = likelihood_of(design, method)
-        labels = [term.effect.label for term in design.terms]
-        identified = check_identified(likelihood, labels, [term.names for term in design.terms])
-        starts = None if start is None else [_user_start(likelihood, start)]
-        return _search(design, likelihood, identified, starts, control)
+        problem = problem_of(design, method)
+        identified, starts = True, None
+        if design.terms:
+            at_start = problem
+            if isinstance(problem, ResidualLikelihood):
+                at_start, _ = problem.likelihood(problem.residual.start)
+            assert isinstance(at_start, Likelihood)
+            labels = [term.effect.label for term in design.terms]
+            identified = check_identified(at_start, labels, [t.names for t in design.terms])
+            if start is not None:
+                starts = [_user_start(problem, at_start, start)]
+        return _search(design, problem, identified, starts, control, verb)
 
 
 def refit(fit: Fit, y: Array) -> Fit:
     """Fit the model of a fit to another response of shape (n,), from the same prepared rows."""
     design = fit.design.with_response(y)
     with one_thread():
-        likelihood = fit.likelihood.with_response(fit.rows.with_response(design))
-        return _search(design, likelihood, fit.optimum.identified)
+        problem = fit.problem.with_response(fit.rows.with_response(design))
+        return _search(design, problem, fit.optimum.identified, verb=fit.verb)
 
 
 def _search(
     design: Design,
-    likelihood: Likelihood,
+    problem: Likelihood | ResidualLikelihood,
     identified: bool,
-    starts: Iterable[States] | None = None,
+    starts: Iterable[Evaluation] | None = None,
     control: Control | None = None,
+    verb: Verb = "lmer",
 ) -> Fit:
     """Find the optimum, from each start, and certify the best."""
-    starts = likelihood.starts() if starts is None else starts
-    minima = [minimise(likelihood.at(states), control) for states in starts]
+    starts = problem.start_points() if starts is None else starts
+    minima = [minimise(point, control) for point in starts]
     best = min(minima, key=lambda minimum: minimum.point.fun)
+    if isinstance(problem, ResidualLikelihood):
+        best = _looked_elsewhere(problem, best, control)
+    if isinstance(problem, ResidualLikelihood) and problem.residual.fitted_dependent:
+        best = _settled(design, best, control)
+        assert isinstance(best.point, ResidualEvaluation)
+        design = replace(design, residual=best.point.problem.residual)
     labels = [term.effect.label for term in design.terms]
-    optimum, evaluation = certify(best, labels, identified)
-    fit = Fit(design, likelihood.method, optimum)
+    optimum, evaluation = certify(best, labels, identified, _residual_names(design))
+    fit = Fit(design, problem.method, optimum, verb)
     fit.__dict__["evaluation"] = evaluation.without_scratch()
     return fit
 
 
-def _user_start(likelihood: Likelihood, start: ArrayLike) -> States:
+def _looked_elsewhere(
+    problem: ResidualLikelihood, best: Minimum[Evaluation], control: Control | None
+) -> Minimum[Evaluation]:
+    """Search again from the lowest of other residual parameters, where those lie lower or near."""
+    points = []
+    for delta in problem.residual.elsewhere:
+        try:
+            points.append(problem.at(best.point.states, delta))
+        except ModelError:  # not positive definite there
+            continue
+    minima = [best]
+    near = [point for point in points if point.fun < best.point.fun + _NEAR]
+    chosen: list[Evaluation] = []
+    for point in sorted(near, key=lambda point: point.fun):
+        apart = [np.abs(point.delta - other.delta).max() > _APART for other in chosen]
+        if all(apart) and len(chosen) < _MOST_SEARCHES:
+            chosen.append(point)
+            minima.append(minimise(point, control, _APART))
+    found = min(minima, key=lambda minimum: minimum.point.fun)
+    nfev = len(points) + sum(minimum.nfev for minimum in minima)
+    return replace(found, nfev=nfev)
+
+
+def _residual_names(design: Design) -> list[str]:
+    """A name for each coordinate of the residual structure; what is held fixed has none."""
+    if design.residual is None:
+        return []
+    names, _ = design.residual.describe(design.residual.start)
+    return names[len(names) - design.residual.n_params :]
+
+
+def _settled(
+    design: Design, minimum: Minimum[Evaluation], control: Control | None
+) -> Minimum[Evaluation]:
+    """Repeat a fit whose variances depend on its fitted values until it no longer moves them.
+
+    Each round takes the covariate from the round before and minimises the criterion with it held
+    fixed, as nlme does (Pinheiro & Bates 2000, section 5.2): the result is a fixed point, not a
+    minimum over the covariate's own dependence on the parameters.
+    """
+    nfev, before, rounds = minimum.nfev, None, 0
+    while True:
+        point = minimum.point
+        assert isinstance(point, ResidualEvaluation)
+        now = np.concatenate([point.delta, [point.fun]])
+        if before is not None and np.all(np.abs(now - before) <= _SETTLED * (1.0 + np.abs(now))):
+            return replace(minimum, nfev=nfev)
+        if rounds >= _MOST_ROUNDS:
+            return replace(minimum, nfev=nfev, converged=False)
+        before, rounds = now, rounds + 1
+        fitted = fitted_of(design, Estimate(point))
+        residual = point.problem.residual.with_covariate(fitted, design.y - fitted)
+        problem = point.problem.with_residual(residual)
+        minimum = minimise(problem.at(point.states, point.delta), control)
+        nfev += minimum.nfev
+
+
+def fitted_of(design: Design, estimate: Estimate, effects: bool = True) -> Array:
+    """Fitted values of the rows used, shape (n,): the fixed part, or with the random effects."""
+    fitted = design.X @ estimate.beta
+    if design.offset is not None:
+        fitted = fitted + design.offset
+    if effects and design.factors:
+        codes = [factor.codes for factor in design.factors]
+        fitted = fitted + estimate.linear_predictor(design.factor_columns, codes)
+    return fitted
+
+
+def _user_start(
+    problem: Likelihood | ResidualLikelihood, likelihood: Likelihood, start: ArrayLike
+) -> Evaluation:
+    """The criterion at the theta a user gave."""
+    states = _states_of_theta(likelihood, start)
+    if isinstance(problem, ResidualLikelihood):
+        return problem.at(states, problem.residual.start)
+    return problem.at(states)
+
+
+def _states_of_theta(likelihood: Likelihood, start: ArrayLike) -> States:
     theta = np.asarray(start, dtype=float)
     lengths = [
         len(structure.theta(state))

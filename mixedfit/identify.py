@@ -16,10 +16,12 @@ from mixedfit.errors import ModelError
 from mixedfit.likelihood import Evaluation, Likelihood
 from mixedfit.linalg import symmetric_eigen
 
-__all__ = ["check_identified", "moving_directions"]
+__all__ = ["at_limit", "check_identified", "moving_directions"]
 
 # Smallest eigenvalue of the scaled M that counts as different from zero.
 _NOTHING = 1e-10
+# Squared relative change of the residuals' covariance in a parameter that has run to its limit.
+_NO_MOVE = 1e-11
 
 
 def _combinations(M: Array) -> Array:
@@ -94,14 +96,21 @@ def moving_directions(point: Evaluation, held: BoolArray) -> Array:
     held : array of bool of shape (r,)
         Coordinates held at a bound.
     """
+    of_residual = point.n_covariance + np.flatnonzero(~at_limit(point))
+    of_residual = of_residual[~held[of_residual]]
     M = point.likelihood.sigma_products(point.states)[:-1, :-1]
     unit = point.likelihood.sigma_products().diagonal()[:-1]
-    free = np.flatnonzero(~held & (M.diagonal() > 1e-20 * unit))
-    if not len(free):
-        return np.zeros((len(held), 0))
+    free = np.flatnonzero(~held[: len(M)] & (M.diagonal() > 1e-20 * unit))
     scale = 1.0 / np.sqrt(M.diagonal()[free])
     values, vectors = np.linalg.eigh(M[np.ix_(free, free)] * np.outer(scale, scale))
     moving = scale[:, None] * vectors[:, values > _NOTHING]
-    out = np.zeros((len(held), moving.shape[1]))
-    out[free] = np.linalg.qr(moving)[0]
+    m = moving.shape[1]
+    out = np.zeros((len(held), m + len(of_residual)))
+    out[free, :m] = np.linalg.qr(moving)[0] if m else moving
+    out[of_residual, m + np.arange(len(of_residual))] = 1.0
     return out
+
+
+def at_limit(point: Evaluation) -> BoolArray:
+    """Parameters of the residual structure that no longer move R: they ran to their limit."""
+    return np.asarray(point.delta_information < _NO_MOVE)

@@ -22,7 +22,7 @@ from mixedfit.crossproducts import CrossProducts
 from mixedfit.ordering import Batch, Ordering, order_levels
 from mixedfit.tail import Tail, TailBlock
 
-__all__ = ["Layout", "Stage"]
+__all__ = ["Layout", "Places", "Stage"]
 
 # A multiplication of a dense product costs about this share of one in a sparse map.
 _DENSE_ADVANTAGE = 0.1
@@ -62,6 +62,37 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Places:
+    """Where a layout keeps each number of the cross-products.
+
+    Attributes
+    ----------
+    own : dict of int arrays of shape (k, k, J)
+        Places in the store of the products at each level of a later factor.
+    pairs : dict
+        Places in the store of the entries of a pair of later factors, by components.
+    first : dict of lists of int arrays
+        Places among the first batch's entries of those of its products with a later factor, by
+        component of the latter.
+    """
+
+    own: dict[int, IntArray]
+    pairs: dict[tuple[int, int], dict[tuple[int, int], IntArray]]
+    first: dict[int, list[IntArray]]
+
+    def first_data(self, f: int, products: CrossProducts) -> Array:
+        """The first batch's products with later columns, (k, nnz), for its factor f."""
+        size = sum(len(where) for places in self.first.values() for where in places)
+        data = np.empty((products.factors[f].k, size))
+        for g, places in self.first.items():
+            pair = products.pairs[min(f, g), max(f, g)]
+            for a, row in enumerate(data):
+                for b, where in enumerate(places):
+                    row[where] = pair[(a, b) if f < g else (b, a)].data
+        return data
+
+
+@dataclass(frozen=True)
 class Layout:
     """An elimination laid out.
 
@@ -75,6 +106,8 @@ class Layout:
         Initial numbers.
     E : array of shape (p + 1, q)
         Initial numbers.
+    places_of : Places or None
+        Where the cross-products are, kept for other numbers of the same pattern.
     """
 
     stages: tuple[Stage, ...]
@@ -83,26 +116,65 @@ class Layout:
     tail_columns: slice
     store: Array
     E: Array
+    places_of: Places | None = None
 
     @classmethod
-    def of(cls, products: CrossProducts) -> Layout:
-        """Lay out the elimination of all random effects."""
-        if len(products.factors) == 1:
-            sums = products.factors[0]
-            stage = Stage(0, np.arange(sums.n_levels), sums.k, None, sums.ZZ, sums.ZE)
+    def of(cls, products: CrossProducts, refreshable: bool = False) -> Layout:
+        """Lay out the elimination of all random effects.
+
+        Parameters
+        ----------
+        products : CrossProducts
+        refreshable : bool
+            Whether other numbers of the same pattern will follow (`with_products`).
+        """
+        if not products.factors or (len(products.factors) == 1 and not products.coupled):
+            stages = tuple(
+                Stage(0, np.arange(sums.n_levels), sums.k, None, sums.ZZ, sums.ZE)
+                for sums in products.factors
+            )
             nothing = np.zeros((products.p + 1, 0))
-            return cls((stage,), None, slice(0, 0), slice(0, 0), np.zeros(0), nothing)
-        return _Builder(products, order_levels(products)).build()
+            none = slice(0, 0)
+            return cls(stages, None, none, none, np.zeros(0), nothing, Places({}, {}, {}))
+        return _Builder(products, order_levels(products), refreshable).build()
 
     def with_response(self, products: CrossProducts) -> Layout:
         """The same layout for cross-products that differ only in the response."""
-        E = np.empty_like(self.E)
+        stages = self.stages
+        if stages:
+            first = replace(stages[0], E=products.factors[stages[0].factor].ZE)
+            stages = (first, *stages[1:])
+        return replace(self, stages=stages, E=self._later_E(products))
+
+    def _later_E(self, products: CrossProducts) -> Array:
+        E = np.empty((products.p + 1, self.E.shape[1]))
         for factor, levels, k, columns in self.places():
             E[:, columns] = (
                 products.factors[factor].ZE[:, :, levels].reshape(len(E), k * len(levels))
             )
-        first = replace(self.stages[0], E=products.factors[self.stages[0].factor].ZE)
-        return replace(self, stages=(first, *self.stages[1:]), E=E)
+        return E
+
+    def with_products(self, products: CrossProducts) -> Layout:
+        """The same layout for cross-products of the same pattern."""
+        places = self.places_of
+        assert places is not None
+        stages = self.stages
+        if stages:
+            sums = products.factors[stages[0].factor]
+            first = replace(stages[0], ZZ=sums.ZZ, E=sums.ZE)
+            if first.coupling is not None:
+                data = places.first_data(first.factor, products)
+                first = replace(first, coupling=first.coupling.with_data(data))
+            stages = (first, *stages[1:])
+        store = np.zeros(len(self.store))
+        for g, where in places.own.items():
+            store[where] = products.factors[g].ZZ
+        for pair, components in places.pairs.items():
+            for ab, targets in components.items():
+                store[targets] = products.pairs[pair][ab].data
+        if self.tail is not None and self.tail.full:
+            mirror(store[self.tail_store], self.tail.q)
+        return replace(self, stages=stages, store=store, E=self._later_E(products))
 
     def places(self) -> Iterator[tuple[int, IntArray, int, slice]]:
         """Factor, levels, k and columns of E of every later batch and block of the tail."""
@@ -115,15 +187,29 @@ class Layout:
             yield block.factor, block.levels, block.k, columns
 
 
+def mirror(lower: Array, q: int) -> None:
+    """Complete a (q, q) matrix, given flat, from its lower triangle, in place."""
+    matrix = lower.reshape(q, q)
+    matrix[...] = np.tril(matrix) + np.tril(matrix, -1).T
+
+
 class _Builder:
     """Numbers the later columns and the store, then fills them."""
 
-    def __init__(self, products: CrossProducts, ordering: Ordering) -> None:
+    def __init__(
+        self, products: CrossProducts, ordering: Ordering, refreshable: bool = False
+    ) -> None:
+        self.refreshable = refreshable
+        self.own_places: dict[int, IntArray] = {}
+        self.pair_places: dict[tuple[int, int], dict[tuple[int, int], IntArray]] = {}
+        self.first_places: dict[int, list[IntArray]] = {}
         self.products = products
         self.ordering = ordering
         self.k = [factor.k for factor in products.factors]
         self.later = [*ordering.batches[1:], *ordering.tail]
-        self.in_tail = [False] * (len(ordering.batches) - 1) + [True] * len(ordering.tail)
+        self.in_tail = [False] * (len(self.later) - len(ordering.tail)) + [True] * len(
+            ordering.tail
+        )
         n_nodes = int(ordering.offsets[-1])
         self.batch_of = np.zeros(n_nodes, dtype=np.int32)
         self.position = np.zeros(n_nodes, dtype=np.int64)
@@ -146,7 +232,7 @@ class _Builder:
         return self.starts[batch] + component * self.sizes[batch] + self.position[nodes]
 
     def build(self) -> Layout:
-        n_stages = len(self.ordering.batches) - 1
+        n_stages = len(self.ordering.batches[1:])
         tail_columns = slice(int(self.starts[n_stages]), self.q)
         met = [self._columns_met(batch) for batch in self.ordering.batches[1:]]
         size = 0
@@ -160,10 +246,9 @@ class _Builder:
         self.tail_store = slice(size, size + q_tail * q_tail)
         self.tail_columns = tail_columns
         self._index_slots(met)
-        first, full = self._first_stage()
-        self.full = full
+        self.full = False
+        stages = [self._first_stage()] if self.ordering.batches else []
         store, E = self._initial()
-        stages = [first]
         for i, (batch, columns) in enumerate(zip(self.ordering.batches[1:], met, strict=True)):
             k = self.k[batch.factor]
             coupling = None
@@ -175,7 +260,10 @@ class _Builder:
                 Stage(batch.factor, batch.levels, k, coupling, store=self.zz_store[i], columns=span)
             )
         tail = self._tail() if self.ordering.tail else None
-        return Layout(tuple(stages), tail, self.tail_store, tail_columns, store, E)
+        places = None
+        if self.refreshable:
+            places = Places(self.own_places, self.pair_places, self.first_places)
+        return Layout(tuple(stages), tail, self.tail_store, tail_columns, store, E, places)
 
     def _tail(self) -> Tail:
         blocks, start = [], 0
@@ -268,18 +356,32 @@ class _Builder:
         sources = (first * m + second) * J + level
         return Scatter(self._locate(c1[keep], c2[keep]), sources, m * m * J)
 
-    def _first_stage(self) -> tuple[Stage, bool]:
-        """The first batch, and whether it fills both triangles of the tail."""
+    def _first_stage(self) -> Stage:
+        """The first batch; notes whether it fills both triangles of the tail."""
         batch = self.ordering.batches[0]
         sums = self.products.factors[batch.factor]
         k = sums.k
         stage = Stage(batch.factor, batch.levels, k, None, sums.ZZ, sums.ZE)
         if batch.neighbours is None:
-            return stage, False
+            return stage
         blocks = self._first_blocks(batch)
         coupling = self._first_coupling(batch, blocks, k)
-        full = isinstance(coupling, Dense)
-        return Stage(batch.factor, batch.levels, k, coupling, sums.ZZ, sums.ZE), full
+        self.full = isinstance(coupling, Dense)
+        if self.refreshable:
+            self._note_first(batch, blocks[0])
+        return Stage(batch.factor, batch.levels, k, coupling, sums.ZZ, sums.ZE)
+
+    def _note_first(self, batch: Batch, block: sparse.csr_array) -> None:
+        """Where among the first batch's entries each product with another factor goes."""
+        level = np.repeat(np.arange(block.shape[0], dtype=np.int64), np.diff(block.indptr))
+        keys = level * self.q + block.indices
+        for g in self.ordering.others:
+            pair = self.products.pairs[min(batch.factor, g), max(batch.factor, g)][0, 0].tocoo()
+            own, other = pair.coords if batch.factor < g else pair.coords[::-1]
+            self.first_places[g] = [
+                np.searchsorted(keys, own.astype(np.int64) * self.q + column)
+                for column in (self._column(self._nodes(g, other), b) for b in range(self.k[g]))
+            ]
 
     def _first_blocks(self, batch: Batch) -> list[sparse.csr_array]:
         """``A[a]``, sparse (J, q): products of component a at each level with all later columns."""
@@ -313,9 +415,12 @@ class _Builder:
             columns[slot, level] = blocks[0].indices
             for a, block in enumerate(blocks):
                 A[slot, a, level] = block.data
-            return Padded(columns, self._scatter(columns), k, A=A)
+            entries = (slot, level) if self.refreshable else None
+            return Padded(columns, self._scatter(columns), k, A=A, entries=entries)
         if only_tail and k * J * float(self.q) ** 2 * _DENSE_ADVANTAGE < in_pairs:
-            return Dense(np.stack([block.toarray() for block in blocks]))
+            level = np.repeat(np.arange(J), count)
+            at = (level, blocks[0].indices) if self.refreshable else None
+            return Dense(np.stack([block.toarray() for block in blocks]), at)
         return self._paired(blocks, count)
 
     def _paired(self, blocks: list[sparse.csr_array], count: IntArray) -> Paired:
@@ -342,7 +447,8 @@ class _Builder:
             targets = self._locate(
                 columns[first].astype(np.int64), columns[second].astype(np.int64)
             )
-        return Paired(blocks, level[first], first, second, targets, self.tail_store.stop)
+        size = self.tail_store.stop
+        return Paired(blocks, level[first], first, second, targets, size, self.refreshable)
 
     def _initial(self) -> tuple[Array, Array]:
         """The store and E before any elimination."""
@@ -352,23 +458,22 @@ class _Builder:
         for g in others:
             sums = products.factors[g]
             nodes = self._nodes(g, np.arange(sums.n_levels))
-            for a in range(sums.k):
-                column_a = self._column(nodes, a)
-                E[:, column_a] = sums.ZE[:, a]
-                for b in range(sums.k):
-                    self._place(store, column_a, self._column(nodes, b), sums.ZZ[a, b])
-        for i, g in enumerate(others):
-            for h in others[i + 1 :]:
-                for (a, b), M in products.pair(g, h).items():
-                    coo = M.tocoo()
-                    c1 = self._column(self._nodes(g, coo.coords[0]), a)
-                    c2 = self._column(self._nodes(h, coo.coords[1]), b)
-                    self._place(store, c1, c2, coo.data)
+            columns = [self._column(nodes, a) for a in range(sums.k)]
+            for a, column in enumerate(columns):
+                E[:, column] = sums.ZE[:, a]
+            places = [[self._locate(one, other) for other in columns] for one in columns]
+            self.own_places[g] = np.array(places)
+            store[self.own_places[g]] = sums.ZZ
+        for (g, h), pair in products.pairs.items():
+            if g not in others or h not in others:
+                continue
+            self.pair_places[g, h] = {}
+            for (a, b), M in pair.items():
+                coo = M.tocoo()
+                c1 = self._column(self._nodes(g, coo.coords[0]), a)
+                c2 = self._column(self._nodes(h, coo.coords[1]), b)
+                self.pair_places[g, h][a, b] = self._locate(c1, c2)
+                store[self.pair_places[g, h][a, b]] = coo.data
         if self.full:
-            q = self.q
-            matrix = store[self.tail_store].reshape(q, q)
-            matrix[...] = np.tril(matrix) + np.tril(matrix, -1).T
+            mirror(store[self.tail_store], self.q)
         return store, E
-
-    def _place(self, store: Array, c1: IntArray, c2: IntArray, values: Array) -> None:
-        store[self._locate(c1, c2)] = values

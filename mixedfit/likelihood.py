@@ -106,6 +106,8 @@ class Likelihood:
         None where the two lists are the same.
         """
         index = np.arange(self.n_params)
+        if not self.structures:
+            return None
         parts = [index[self.slices[t]] for terms in self.terms_of for t, _ in terms]
         by_factor = np.concatenate(parts)
         return None if np.array_equal(by_factor, index) else np.argsort(by_factor)
@@ -198,6 +200,10 @@ class Likelihood:
             for other in structure.alternatives(g):
                 yield (*first[:t], other, *first[t + 1 :])
 
+    def start_points(self) -> Iterator[Evaluation]:
+        """The criterion where a search may start."""
+        return (self.at(states) for states in self.starts())
+
     def at(self, states: States) -> Evaluation:
         """Evaluate the criterion.
 
@@ -280,7 +286,8 @@ class Remainder:
     def second_order(self, dS: Array) -> Array:
         """Second derivatives for tangents of S, (r, p + 1, p + 1) to (r, r)."""
         rotated = self.V @ dS @ self.V.T
-        return -(rotated * self.weights).reshape(len(dS), -1) @ rotated.reshape(len(dS), -1).T
+        flat = rotated.reshape(len(dS), self.weights.size)
+        return -(flat * self.weights.reshape(-1)) @ flat.T
 
 
 @dataclass(frozen=True)
@@ -322,9 +329,38 @@ class Evaluation:
         ):
             yield structure, state, rows
 
+    @property
+    def delta(self) -> Array:
+        """Parameters of the residual structure; here none."""
+        return np.zeros(0)
+
+    @property
+    def delta_information(self) -> Array:
+        """How far the residuals' covariance moves with each of them."""
+        return np.zeros(0)
+
+    @property
+    def n_covariance(self) -> int:
+        """Number of coordinates of G, which come before those of the residual structure."""
+        return self.likelihood.n_params
+
+    def with_states(self, states: States) -> Evaluation:
+        """The criterion at other states of the covariance structures."""
+        return self.likelihood.at(states)
+
+    @property
+    def log_r2_gradient(self) -> Array:
+        """Derivatives of ``log r^2`` in the coordinates, shape (r,)."""
+        v, r2 = self.remainder.v, self.remainder.r2
+        return np.einsum("i,rij,j->r", v, self.remainder_tangents, v) / r2
+
     @cached_property
     def room(self) -> tuple[Array, Array] | None:
         """How far each coordinate may fall and rise; None where none has a bound."""
+        return self.covariance_room()
+
+    def covariance_room(self) -> tuple[Array, Array] | None:
+        """The same for the coordinates of G."""
         rooms = [structure.room(state) for structure, state, _ in self._terms()]
         return joined_room(rooms, [s.n_params for _, s in self.likelihood.structures])
 
@@ -351,11 +387,15 @@ class Evaluation:
     @cached_property
     def gradient(self) -> Array:
         """First derivatives, shape (r,)."""
+        return self.covariance_gradient()
+
+    def covariance_gradient(self) -> Array:
+        """First derivatives in the coordinates of G."""
         parts = [
             np.einsum("rab,ab->r", dG, G)
             for dG, G in zip(self.tangents, self.adjoint.G, strict=True)
         ]
-        return self._ordered(np.concatenate(parts))
+        return self._ordered(np.concatenate([np.zeros(0), *parts]))
 
     @cached_property
     def _second_order(self) -> tuple[Array, Array]:
@@ -370,6 +410,10 @@ class Evaluation:
     @cached_property
     def hessian(self) -> Array:
         """Second derivatives, shape (r, r)."""
+        return self.covariance_hessian()
+
+    def covariance_hessian(self) -> Array:
+        """Second derivatives in the coordinates of G."""
         dS, H = self._second_order
         H = H + self.remainder.second_order(dS)
         return self._both_ordered(H) + self._curvature()
@@ -389,13 +433,27 @@ class Evaluation:
         1995, Biometrics 51), ``(df / r^2) w_r'P w_s`` with working variates ``w_r = Z dG_r Z'P y``
         made orthogonal to y, plus the curvature of the parametrisation.
         """
-        products, rem = self.likelihood.products, self.remainder
-        _, h = self.eliminated.effects(rem.v)
+        information = self.information_of(*self.covariance_variates())
+        return self._both_ordered(information) + self._curvature()
+
+    def covariance_variates(self) -> tuple[list[Array], Array, Array]:
+        """Products of the working variates ``w_r = Z dG_r Z'P y``, factor by factor.
+
+        Returns
+        -------
+        R : list of arrays of shape (r, k, J)
+            ``Z'w_r`` a factor.
+        EW : array of shape (p + 1, r)
+            ``[X y]'w_r``.
+        WW : array of shape (r, r)
+        """
+        products = self.likelihood.products
+        _, h = self.eliminated.effects(self.remainder.v)
         variates = [
             np.einsum("rab,bj->raj", dG, hf) for dG, hf in zip(self.tangents, h, strict=True)
         ]
-        R = [np.concatenate(parts) for parts in zip(*self._products(variates), strict=True)]
-        X = self.eliminated.solve(R)
+        by_variate = [products.multiply(f, t) for f, t in enumerate(variates)]
+        R = [np.concatenate(parts) for parts in zip(*by_variate, strict=True)]
         owner = np.repeat(np.arange(len(variates)), [len(t) for t in variates])
         WW = np.zeros((len(owner), len(owner)))
         EW = np.zeros((products.p + 1, len(owner)))
@@ -403,15 +461,18 @@ class Evaluation:
             mine = np.flatnonzero(owner == f)
             WW[mine] += np.tensordot(t, R[f], axes=([1, 2], [1, 2]))
             EW[:, mine] += np.tensordot(products.factors[f].ZE, t, axes=([1, 2], [1, 2]))
-        for x, r, sums in zip(X, R, products.factors, strict=True):
+        return R, EW, WW
+
+    def information_of(self, R: list[Array], EW: Array, WW: Array) -> Array:
+        """``(df / r^2) w_r'P w_s`` without the part along y, for variates given by products."""
+        WW, EW = WW.copy(), EW.copy()
+        X = self.eliminated.solve(R) if R else []
+        for x, r, sums in zip(X, R, self.likelihood.products.factors, strict=True):
             WW -= np.tensordot(r, x, axes=([1, 2], [1, 2]))
             EW -= np.tensordot(sums.ZE, x, axes=([1, 2], [1, 2]))
         S_inverse, _ = spd_inverse(self.eliminated.S)
-        information = (self.likelihood.df / rem.r2) * (WW - EW.T @ S_inverse @ EW)
-        return self._both_ordered(0.5 * (information + information.T)) + self._curvature()
-
-    def _products(self, variates: list[Array]) -> list[list[Array]]:
-        return [self.likelihood.products.multiply(f, t) for f, t in enumerate(variates)]
+        information = (self.likelihood.df / self.remainder.r2) * (WW - EW.T @ S_inverse @ EW)
+        return np.asarray(0.5 * (information + information.T))
 
     def _ordered(self, values: Array) -> Array:
         """From factor by factor to term by term, along the first axis."""

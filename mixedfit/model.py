@@ -7,16 +7,19 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from mixedfit.design import Design
+from mixedfit.correlation_structure import CorStructure
+from mixedfit.design import Design, ResidualSpec
 from mixedfit.errors import FormulaError, MixedfitError
 from mixedfit.fit import fit_design
-from mixedfit.formula import parse
+from mixedfit.formula import Formula, parse
 from mixedfit.likelihood import Method
 from mixedfit.optimize import Control
+from mixedfit.random_part import Random, lme_formula
 from mixedfit.results import MixedResults
 from mixedfit.rows import NaAction, RowOptions
+from mixedfit.variance_function import VarFunction
 
-__all__ = ["lmer"]
+__all__ = ["gls", "lme", "lmer"]
 
 
 def lmer(
@@ -29,6 +32,8 @@ def lmer(
     subset: str | ArrayLike | None = None,
     na_action: NaAction = "drop",
     contrasts: Mapping[str, str | ArrayLike] | None = None,
+    correlation: CorStructure | None = None,
+    variance: VarFunction | None = None,
     start: ArrayLike | None = None,
     control: Control | None = None,
 ) -> MixedResults:
@@ -52,6 +57,11 @@ def lmer(
         Leave out rows with missing values (`MixedResults.n_missing` counts them) or refuse them.
     contrasts : dict, optional
         Coding of factors by name: "treatment" (the default), "sum", "helmert", "poly" or a matrix.
+    correlation : CorStructure, optional
+        Correlation of the residuals, such as ``CorAR1(form="~ Days | Subject")``. The form names
+        its groups, which may cut across the grouping factors of the formula.
+    variance : VarFunction, optional
+        Variance of the residuals, such as ``VarPower(form="~ Days")``, on top of the weights.
     start : array, optional
         Where to start the search: theta as lme4 lists it.
     control : Control, optional
@@ -68,20 +78,190 @@ def lmer(
 
     Notes
     -----
-    The model is ``y = X b + Z u + e`` with ``u ~ N(0, sigma^2 G)``, ``e ~ N(0, sigma^2 / w)``; the
-    criterion is profiled over b and sigma as in Bates et al. (2015), J. Stat. Softw. 67(1).
+    The model is ``y = X b + Z u + e`` with ``u ~ N(0, sigma^2 G)``, ``e ~ N(0, sigma^2 R)``, where
+    R is ``1 / w`` on the diagonal unless correlation or variance say more; the criterion is
+    profiled over b and sigma as in Bates et al. (2015), J. Stat. Softw. 67(1).
 
     Examples
     --------
     >>> import mixedfit as mf
-    >>> fit = mf.lmer("Reaction ~ Days + (Days | Subject)", mf.datasets.load("sleepstudy"))
+    >>> sleepstudy = mf.datasets.load("sleepstudy")
+    >>> fit = mf.lmer("Reaction ~ Days + (Days | Subject)", sleepstudy)
     >>> fit.params.round(3).to_dict()
     {'Intercept': 251.405, 'Days': 10.467}
+    >>> ar1 = mf.CorAR1(form="~ Days | Subject")
+    >>> fit = mf.lmer("Reaction ~ Days + (1 | Subject)", sleepstudy, correlation=ar1)
+    >>> fit.residual_params.round(3).to_dict()
+    {'Phi': 0.761}
     """
-    if method not in ("REML", "ML"):
-        raise MixedfitError(f"method must be 'REML' or 'ML', not {method!r}")
     parsed = parse(formula)
     if not parsed.random:
-        raise FormulaError(f"{formula!r} has no random term; add one, such as '(1 | group)'")
-    design = Design.build(parsed, data, RowOptions(subset, weights, offset, na_action), contrasts)
+        raise FormulaError(
+            f"{formula!r} has no random term; add one, such as '(1 | group)', or call gls()"
+        )
+    _check_method(method)
+    groups = tuple(dict.fromkeys(name for effect in parsed.random for name in effect.group))
+    residual = ResidualSpec(correlation, variance, groups)
+    design = Design.build(
+        parsed, data, RowOptions(subset, weights, offset, na_action), contrasts, residual
+    )
     return MixedResults(fit_design(design, method, start=start, control=control))
+
+
+def lme(
+    fixed: str,
+    random: Random,
+    data: Any,
+    *,
+    method: Method = "REML",
+    correlation: CorStructure | None = None,
+    weights: VarFunction | None = None,
+    subset: str | ArrayLike | None = None,
+    na_action: NaAction = "raise",
+    contrasts: Mapping[str, str | ArrayLike] | None = None,
+    control: Control | None = None,
+) -> MixedResults:
+    """Fit a linear mixed model written as a call of nlme's lme.
+
+    Parameters
+    ----------
+    fixed : str
+        Response and fixed effects, ``"distance ~ age"``.
+    random : str or dict
+        ``"~ age | Subject"``; nested groups ``"~ 1 | School/Class"``; or by level, outermost first,
+        ``{"School": "~ x", "Class": PdDiag("~ x")}``.
+    data : pandas, polars or pyarrow frame, or dict of columns
+        Not changed.
+    method : {"REML", "ML"}
+        Restricted or full maximum likelihood.
+    correlation : CorStructure, optional
+        Correlation of the residuals within groups, such as ``CorAR1(form="~ age | Subject")``; a
+        form without groups takes the innermost ones.
+    weights : VarFunction, optional
+        Variance of the residuals, such as ``VarIdent(form="~ 1 | Sex")``.
+    subset : str or array of bool, optional
+        Rows to use: an expression such as ``"age >= 10"``, or a mask.
+    na_action : {"raise", "drop"}
+        Refuse rows with missing values, as nlme does, or leave them out
+        (`MixedResults.n_missing` counts them).
+    contrasts : dict, optional
+        Coding of factors by name: "treatment" (the default), "sum", "helmert", "poly" or a matrix.
+    control : Control, optional
+        How far and how long to search.
+
+    Returns
+    -------
+    MixedResults
+
+    Raises
+    ------
+    FormulaError, DataError, ModelError
+        All of them `MixedfitError` and `ValueError`; the message names the term, column or level.
+
+    Notes
+    -----
+    The model is ``y = X b + Z u + e`` with ``u ~ N(0, sigma^2 G)`` and ``e ~ N(0, sigma^2 R)``,
+    ``R = S C S`` of the variance function S and the correlation C (Pinheiro & Bates 2000,
+    Mixed-Effects Models in S and S-PLUS, chapter 5). A variance function of the fitted values is
+    held at those of the last round while the criterion is minimised, until neither moves.
+
+    Examples
+    --------
+    >>> import mixedfit as mf
+    >>> sleepstudy = mf.datasets.load("sleepstudy")
+    >>> ar1 = mf.CorAR1(form="~ Days | Subject")
+    >>> fit = mf.lme("Reaction ~ Days", "~ Days | Subject", sleepstudy, correlation=ar1)
+    >>> fit.residual_params.round(3).to_dict()
+    {'Phi': 0.488}
+    """
+    parsed = lme_formula(fixed, random)
+    _check_method(method)
+    groups = tuple(dict.fromkeys(name for effect in parsed.random for name in effect.group))
+    residual = ResidualSpec(correlation, weights, groups)
+    rows = RowOptions(subset, na_action=na_action)
+    design = Design.build(parsed, data, rows, contrasts, residual)
+    return MixedResults(fit_design(design, method, control=control, verb="lme"))
+
+
+def gls(
+    formula: str,
+    data: Any,
+    *,
+    method: Method = "REML",
+    correlation: CorStructure | None = None,
+    weights: VarFunction | None = None,
+    subset: str | ArrayLike | None = None,
+    na_action: NaAction = "raise",
+    contrasts: Mapping[str, str | ArrayLike] | None = None,
+    control: Control | None = None,
+) -> MixedResults:
+    """Fit a linear model with correlated or unequal residuals, as nlme's gls.
+
+    Parameters
+    ----------
+    formula : str
+        Response and coefficients, ``"follicles ~ sin(2 * pi * Time)"``.
+    data : pandas, polars or pyarrow frame, or dict of columns
+        Not changed.
+    method : {"REML", "ML"}
+        Restricted or full maximum likelihood.
+    correlation : CorStructure, optional
+        Correlation of the residuals, such as ``CorAR1(form="~ Time | Mare")``; a form without
+        groups puts all rows in one.
+    weights : VarFunction, optional
+        Variance of the residuals, such as ``VarPower(form="~ Time")``.
+    subset : str or array of bool, optional
+        Rows to use: an expression such as ``"Time >= 0"``, or a mask.
+    na_action : {"raise", "drop"}
+        Refuse rows with missing values, as nlme does, or leave them out
+        (`MixedResults.n_missing` counts them).
+    contrasts : dict, optional
+        Coding of factors by name: "treatment" (the default), "sum", "helmert", "poly" or a matrix.
+    control : Control, optional
+        How far and how long to search.
+
+    Returns
+    -------
+    MixedResults
+        Without random effects: ``ranef()``, ``coef()`` and ``varcorr.cov`` are empty.
+
+    Raises
+    ------
+    FormulaError, DataError, ModelError
+        All of them `MixedfitError` and `ValueError`; the message names the term, column or level.
+
+    Notes
+    -----
+    The model is ``y = X b + e`` with ``e ~ N(0, sigma^2 R)``; see `lme` for R.
+
+    Examples
+    --------
+    >>> import mixedfit as mf
+    >>> sleepstudy = mf.datasets.load("sleepstudy")
+    >>> ar1 = mf.CorAR1(form="~ Days | Subject")
+    >>> fit = mf.gls("Reaction ~ Days", sleepstudy, correlation=ar1)
+    >>> fit.residual_params.round(3).to_dict()
+    {'Phi': 0.854}
+    """
+    parsed = _without_bars(formula, "gls", "random= of lme()")
+    _check_method(method)
+    residual = ResidualSpec(correlation, weights)
+    rows = RowOptions(subset, na_action=na_action)
+    design = Design.build(parsed, data, rows, contrasts, residual)
+    return MixedResults(fit_design(design, method, control=control, verb="gls"))
+
+
+def _check_method(method: str) -> None:
+    if method not in ("REML", "ML"):
+        raise MixedfitError(f"method must be 'REML' or 'ML', not {method!r}")
+
+
+def _without_bars(formula: str, verb: str, where: str) -> Formula:
+    """A formula whose random terms, if any, stand in the wrong place."""
+    parsed = parse(formula)
+    if parsed.random:
+        raise FormulaError(
+            f"{verb}() takes random effects in {where}, not in the formula; {formula!r} has "
+            f"{parsed.random[0].label}: move it there, or call lmer()"
+        )
+    return parsed

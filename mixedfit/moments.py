@@ -52,6 +52,9 @@ def moment_system(products: CrossProducts, tangents: list[Array]) -> tuple[Array
         matrix[rows, r] = matrix[r, rows] = np.einsum("rab,ab->r", dG, sums.ZZ.sum(axis=2))
         flat = sums.ZZ.reshape(k * k, J)
         matrix[rows, rows] = _contract(dG, (flat @ flat.T).reshape(k, k, k, k), dG)
+        if (f, f) in products.pairs:
+            flat = np.stack([M.data for M in products.pairs[f, f].values()])
+            matrix[rows, rows] += _contract(dG, (flat @ flat.T).reshape(k, k, k, k), dG)
         for g in range(f + 1, len(tangents)):
             pair, m = products.pairs[f, g], products.factors[g].k
             flat = np.stack([pair[a, b].data for a in range(k) for b in range(m)])

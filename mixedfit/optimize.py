@@ -104,7 +104,7 @@ class Minimum(Generic[P]):
     converged: bool
 
 
-def minimise(start: P, control: Control | None = None) -> Minimum[P]:
+def minimise(start: P, control: Control | None = None, radius: float | None = None) -> Minimum[P]:
     """Minimise a function.
 
     Parameters
@@ -112,13 +112,18 @@ def minimise(start: P, control: Control | None = None) -> Minimum[P]:
     start : Point
         The function where the search starts.
     control : Control, optional
+    radius : float, optional
+        How far the first step may go; by default twice the size of the coordinates.
 
     Returns
     -------
     Minimum
     """
     control = control or Control()
-    point, nfev, radius, exact = start, 1, 2.0 * max(1.0, start.scale), False
+    if not len(start.gradient):
+        return Minimum(start, 0.0, 1, True)
+    point, nfev, exact = start, 1, False
+    radius = 2.0 * max(1.0, start.scale) if radius is None else radius
     while True:
         H = point.hessian if exact else point.model_hessian
         model = _Model(point.gradient, H)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from mixedfit.arrays import IntArray
+from mixedfit.arrays import BoolArray, IntArray
 from mixedfit.crossproducts import CrossProducts
 
 __all__ = ["Batch", "Ordering", "order_levels"]
@@ -51,7 +51,7 @@ class Ordering:
     Attributes
     ----------
     batches : tuple of Batch
-        The first is a whole factor.
+        The first is a whole factor; none where all factors are coupled.
     tail : tuple of Batch
         What is left, by factor.
     others : tuple of int
@@ -67,10 +67,17 @@ class Ordering:
 
 
 def order_levels(products: CrossProducts) -> Ordering:
-    """Choose the order of elimination of two factors or more, from their pattern alone."""
+    """Choose the order of elimination from the pattern alone.
+
+    Coupled factors, whose own levels meet, wait for the tail.
+    """
     sizes = [factor.n_levels for factor in products.factors]
     k = [factor.k for factor in products.factors]
-    first = max(range(len(sizes)), key=lambda f: sizes[f] * k[f])
+    free = [f for f in range(len(sizes)) if f not in products.coupled]
+    if not free:
+        tail = tuple(Batch(f, np.arange(J)) for f, J in enumerate(sizes))
+        return Ordering((), tail, tuple(range(len(sizes))), np.cumsum([0, *sizes]))
+    first = max(free, key=lambda f: sizes[f] * k[f])
     others = tuple(f for f in range(len(sizes)) if f != first)
     offsets = np.cumsum([0] + [sizes[f] for f in others])
     every = np.arange(sizes[first])
@@ -81,7 +88,8 @@ def order_levels(products: CrossProducts) -> Ordering:
     alive = np.arange(offsets[-1])
     if weight.sum() > _SMALL_TAIL and _likely_sparse(met):
         graph = _graph_of_others(products, met, others)
-        alive = _eliminate(graph, factor_of, weight, offsets, batches)
+        waiting = np.isin(factor_of, list(products.coupled))
+        alive = _eliminate(graph, factor_of, weight, offsets, batches, waiting)
     tail = tuple(
         Batch(f, alive[factor_of[alive] == f] - offsets[i])
         for i, f in enumerate(others)
@@ -109,7 +117,7 @@ def _graph_of_others(
     direct = sparse.block_array(
         [
             [
-                sparse.eye_array(products.factors[f].n_levels, dtype=np.int32)
+                _own_pattern(products, f)
                 if f == g
                 else _pattern(products.pair(f, g)[0, 0]).astype(np.int32)
                 for g in others
@@ -120,21 +128,32 @@ def _graph_of_others(
     return _pattern((fill + direct).tocsr())
 
 
+def _own_pattern(products: CrossProducts, f: int) -> sparse.csr_array:
+    own = sparse.eye_array(products.factors[f].n_levels, dtype=np.int32, format="csr")
+    if f in products.coupled:
+        own = own + _pattern(products.pairs[f, f][0, 0]).astype(np.int32)
+    return own
+
+
 def _eliminate(
     graph: sparse.csr_array,
     factor_of: IntArray,
     weight: IntArray,
     offsets: IntArray,
     batches: list[Batch],
+    waiting: BoolArray,
 ) -> IntArray:
-    """Take batch after batch off the graph, appending them; returns the levels left over."""
+    """Take batch after batch off the graph, appending them; returns the levels left over.
+
+    Levels that are ``waiting`` are left.
+    """
     alive = np.arange(graph.shape[0])
     start_of = dict(zip(dict.fromkeys(factor_of.tolist()), offsets.tolist(), strict=False))
     while weight[alive].sum() > _SMALL_TAIL:
         n = len(alive)
-        if graph.nnz > _DENSE_SHARE * n * n:
+        if graph.nnz > _DENSE_SHARE * n * n or waiting[alive].all():
             break
-        chosen = _independent(graph, factor_of[alive])
+        chosen = _independent(graph, factor_of[alive], waiting[alive])
         columns = (_pattern(graph[chosen]).astype(np.int64) @ weight[alive]).max()
         if len(chosen) < 0.02 * n or len(chosen) * columns**2 > _LARGEST_BATCH:
             break
@@ -153,11 +172,11 @@ def _eliminate(
     return alive
 
 
-def _independent(graph: sparse.csr_array, factor_of: IntArray) -> IntArray:
+def _independent(graph: sparse.csr_array, factor_of: IntArray, waiting: BoolArray) -> IntArray:
     """An independent set of levels of one factor, the least connected ones first."""
     degree = np.diff(graph.indptr) - 1
-    cap = max(4, 2 * int(degree.min()))
-    low = degree <= cap
+    cap = max(4, 2 * int(degree[~waiting].min()))
+    low = (degree <= cap) & ~waiting
     factor = int(np.bincount(factor_of[low]).argmax())
     candidates = np.flatnonzero(low & (factor_of == factor))
     among = graph[candidates][:, candidates].tocoo()

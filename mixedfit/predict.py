@@ -11,7 +11,7 @@ import pandas as pd
 from mixedfit.arrays import Array, IntArray
 from mixedfit.design import Design, GroupingFactor
 from mixedfit.errors import DataError, ModelError
-from mixedfit.fit import Fit
+from mixedfit.fit import Fit, fitted_of
 from mixedfit.formula import Expression
 from mixedfit.frames import Frame, Labels, number_of_rows, read_frame
 from mixedfit.matrices import evaluate, variables
@@ -31,31 +31,16 @@ NewLevels = Literal["raise", "population"]
 ResidualKind = Literal["response", "pearson", "normalized"]
 
 
-def _factor_columns_of(design: Design) -> list[Array]:
-    """The columns (n, k) of each grouping factor, its terms side by side."""
-    parts: list[list[Array]] = [[] for _ in design.factors]
-    for term in design.terms:
-        parts[term.factor].append(term.Z)
-    return [part[0] if len(part) == 1 else np.hstack(part) for part in parts]
-
-
 def fitted_values(fit: Fit, level: Literal["population", "groups"] = "groups") -> Array:
     """Fitted values of the rows used, shape (n,): the fixed part, or with the random effects."""
-    design = fit.design
-    fitted = design.X @ fit.estimate.beta
-    if design.offset is not None:
-        fitted = fitted + design.offset
-    if level == "groups" and design.factors:
-        codes = [factor.codes for factor in design.factors]
-        fitted = fitted + fit.estimate.linear_predictor(_factor_columns_of(design), codes)
-    return fitted
+    return fitted_of(fit.design, fit.estimate, level == "groups")
 
 
 def residuals(fit: Fit, kind: ResidualKind = "response") -> Array:
     """Residuals of the rows used, shape (n,).
 
     "response" is observed less fitted; "pearson" divides by each row's residual standard deviation;
-    "normalized" also removes the residual correlation, of which this model has none.
+    "normalized" also removes the residual correlation.
     """
     response = fit.design.y - fitted_values(fit)
     if kind == "response":
@@ -64,8 +49,11 @@ def residuals(fit: Fit, kind: ResidualKind = "response") -> Array:
         raise ModelError(
             f"kind of residuals must be 'response', 'pearson' or 'normalized', not {kind!r}"
         )
-    weights = fit.design.weights
-    return (response if weights is None else response * np.sqrt(weights)) / fit.estimate.sigma
+    weights, whitening = fit.design.weights, fit.whitening
+    scaled = (response if weights is None else response * np.sqrt(weights)) / fit.estimate.sigma
+    if whitening is None:
+        return scaled
+    return scaled / whitening.sd if kind == "pearson" else whitening.normalize(scaled[None])[0]
 
 
 def predict(
@@ -102,7 +90,7 @@ def predict(
                 f.codes if i in included else np.full(fit.n, -1)
                 for i, f in enumerate(design.factors)
             ]
-            fitted = fitted + fit.estimate.linear_predictor(_factor_columns_of(design), codes)
+            fitted = fitted + fit.estimate.linear_predictor(design.factor_columns, codes)
         return pd.Series(fitted, index=index, name="predicted")
     frame, complete = _new_rows(fit.design, newdata, included, new_levels)
     values = np.full(number_of_rows(newdata), np.nan)
@@ -222,6 +210,8 @@ def simulate(fit: Fit, n: int = 1, seed: int | np.random.Generator | None = None
         u = rng.standard_normal((factor.n_levels, n, len(T))) @ T.T
         draws += np.einsum("ia,isa->is", Z, u[factor.codes])
     noise = estimate.sigma * rng.standard_normal(draws.shape)
+    if fit.whitening is not None:
+        noise = fit.whitening.multiply_root(noise.T).T
     if design.weights is not None:
         noise /= np.sqrt(design.weights)[:, None]
     names = [f"sim_{i + 1}" for i in range(n)]

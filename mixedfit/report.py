@@ -15,7 +15,15 @@ from mixedfit.summary import Summary, Table, TableColumn, format_numbers, format
 from mixedfit.varcorr import VarCorr, variance_components
 from mixedfit.vcov import model_covariance
 
-__all__ = ["augment", "glance", "singular_text", "summarise", "tidy"]
+__all__ = [
+    "augment",
+    "glance",
+    "residual_parameters",
+    "residual_parts",
+    "singular_text",
+    "summarise",
+    "tidy",
+]
 
 
 def summarise(fit: Fit, ddf: Ddf | None = None) -> Summary:
@@ -45,7 +53,32 @@ def summarise(fit: Fit, ddf: Ddf | None = None) -> Summary:
         _random_effects(variance_components(fit)),
         _fixed_effects(fit, ddf),
     ]
-    return Summary(f"Linear mixed model fitted by {maximised}", facts, tables)
+    if design.residual is not None:
+        tables.insert(2, _residual_structure(fit))
+    model = "Linear mixed model" if design.terms else "Linear model by generalised least squares,"
+    return Summary(f"{model} fitted by {maximised}", facts, tables)
+
+
+def residual_parameters(fit: Fit) -> pd.Series:
+    """Correlation and variance-function parameters on their own scale, named as nlme does."""
+    residual = fit.design.residual
+    names, values = ([], np.zeros(0)) if residual is None else residual.describe(fit.optimum.delta)
+    return pd.Series(values, index=pd.Index(names, dtype=object), name="residual_params")
+
+
+def residual_parts(fit: Fit) -> list[str]:
+    """The correlation structure and the variance function as they were written."""
+    spec = fit.design.residual_spec
+    return [repr(part) for part in (spec.correlation, spec.variance) if part is not None]
+
+
+def _residual_structure(fit: Fit) -> Table:
+    parameters = residual_parameters(fit)
+    columns = [
+        TableColumn("", list(parameters.index), "left"),
+        TableColumn("Estimate", format_numbers(parameters.to_numpy())),
+    ]
+    return Table("Residual correlation and variance", columns, residual_parts(fit))
 
 
 def _scaled_residuals(fit: Fit) -> Table:
@@ -148,7 +181,7 @@ def _singular_terms(fit: Fit) -> dict[int, int]:
 
 def standard_errors(fit: Fit) -> Array:
     """Standard errors of the fixed effects, shape (p,)."""
-    return fit.estimate.sigma * np.sqrt(fit.estimate.unscaled_covariance.diagonal())
+    return np.sqrt(model_covariance(fit).diagonal())
 
 
 def fixed_covariance(fit: Fit, kind: str) -> Array:
@@ -166,8 +199,12 @@ def akaike(fit: Fit) -> float:
 
 
 def bayes(fit: Fit) -> float:
-    """The Bayesian information criterion, -2 log L + parameters * log(rows), as lme4 counts."""
-    return fit.optimum.fun + np.log(fit.n) * fit.n_params
+    """The Bayesian information criterion, ``-2 log L + parameters * log(rows)``.
+
+    lme4 counts all rows, nlme under REML those left after the fixed effects.
+    """
+    rows = fit.n - fit.p if fit.verb != "lmer" and fit.method == "REML" else fit.n
+    return fit.optimum.fun + np.log(rows) * fit.n_params
 
 
 def tidy(fit: Fit, ddf: Ddf | None = None, level: float = 0.95) -> pd.DataFrame:
@@ -198,7 +235,18 @@ def tidy(fit: Fit, ddf: Ddf | None = None, level: float = 0.95) -> pd.DataFrame:
         }
     )
     random[list(fixed.columns[4:])] = np.nan
-    return pd.concat([fixed, random], ignore_index=True)
+    residual = residual_parameters(fit)
+    own = pd.DataFrame(
+        {
+            "effect": "residual",
+            "group": "Residual",
+            "term": residual.index,
+            "estimate": residual.to_numpy(),
+        }
+    )
+    own[list(fixed.columns[4:])] = np.nan
+    parts = [fixed, random] if residual.empty else [fixed, random, own]
+    return pd.concat(parts, ignore_index=True)
 
 
 def glance(fit: Fit) -> pd.DataFrame:

@@ -212,6 +212,15 @@ class MixedResults:
         """Variances and correlations of the random effects."""
         return variance_components(self.fit)
 
+    @cached_property
+    def residual_params(self) -> pd.Series:
+        """Parameters of the residuals' correlation and variance function, on their own scale.
+
+        Names and order are those of nlme's ``coef(..., unconstrained=FALSE)``; empty where neither
+        was asked for.
+        """
+        return report.residual_parameters(self.fit)
+
     def icc(self) -> pd.Series:
         """Share of the variance that lies between the levels of each grouping factor.
 
@@ -815,9 +824,10 @@ class MixedResults:
         return report.augment(self.fit)
 
     def __repr__(self) -> str:
-        groups = ", ".join(f"{name} {count}" for name, count in self.ngroups.items())
+        groups = "".join(f", {name} {count}" for name, count in self.ngroups.items())
+        residuals = "".join(f", {part}" for part in report.residual_parts(self.fit))
         return (
-            f"<MixedResults {self.formula!r} {self.method}, n={self.nobs}, {groups}, "
+            f"<MixedResults {self.formula!r} {self.method}, n={self.nobs}{groups}{residuals}, "
             f"llf={self.llf:.4f}, {self.status}>"
         )
 

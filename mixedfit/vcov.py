@@ -14,8 +14,14 @@ __all__ = ["component_covariance", "model_covariance", "standard_errors_of_sds"]
 
 
 def model_covariance(fit: Fit) -> Array:
-    """``(X'V^-1 X)^-1`` with V as estimated, shape (p, p), in the user's units."""
-    return fit.estimate.sigma**2 * fit.estimate.unscaled_covariance
+    """``(X'V^-1 X)^-1`` with V as estimated, shape (p, p), in the user's units.
+
+    For gls by ML it is multiplied by ``n / (n - p)``, as nlme does.
+    """
+    covariance = fit.estimate.sigma**2 * fit.estimate.unscaled_covariance
+    if fit.verb == "gls" and fit.method == "ML":
+        covariance *= fit.n / (fit.n - fit.p)
+    return covariance
 
 
 def component_covariance(point: Evaluation) -> Array:
@@ -32,8 +38,7 @@ def component_covariance(point: Evaluation) -> Array:
     inverse.
     """
     r, df = len(point.gradient), point.likelihood.df
-    v, r2 = point.remainder.v, point.remainder.r2
-    slope = np.einsum("i,rij,j->r", v, point.remainder_tangents, v) / r2
+    slope = point.log_r2_gradient
     moving = moving_directions(point, held_at_bounds(point))
     out = np.zeros((r + 1, r + 1))
     if moving.shape[1]:

@@ -64,19 +64,23 @@ class DenseEffects:
         ]
 
 
-def relative_covariance(design: Design, G: list[Array]) -> Array:
-    """``Sigma / sigma^2`` of the rows, for covariances of the terms' own columns, term by term."""
+def relative_covariance(design: Design, G: list[Array], R: Array | None = None) -> Array:
+    """``Sigma / sigma^2`` of the rows, for covariances of the terms' own columns, term by term.
+
+    R is that of the residuals before weights.
+    """
     n = design.n
-    V = np.eye(n) if design.weights is None else np.diag(1.0 / design.weights)
+    root = np.ones(n) if design.weights is None else 1.0 / np.sqrt(design.weights)
+    V = (np.eye(n) if R is None else R) * np.outer(root, root)
     for term, covariance in zip(design.terms, G, strict=True):
         codes = design.factors[term.factor].codes
         V += (term.Z @ covariance @ term.Z.T) * (codes[:, None] == codes)
     return V
 
 
-def criterion(design: Design, G: list[Array], method: str) -> float:
+def criterion(design: Design, G: list[Array], method: str, R: Array | None = None) -> float:
     """-2 log likelihood, or the REML criterion, by the density of the multivariate normal."""
-    V = relative_covariance(design, G)
+    V = relative_covariance(design, G, R)
     X, y = design.X, design.y - (0.0 if design.offset is None else design.offset)
     V_inverse = np.linalg.inv(V)
     XVX = X.T @ V_inverse @ X

@@ -1,0 +1,232 @@
+"""What all correlation structures of the residuals share: arguments, groups, times, patterns."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, TypeAlias
+
+import numpy as np
+
+from mixedfit.arrays import Array, IntArray
+from mixedfit.correlation_kernels import (
+    Batch,
+    Blocks,
+    Chain,
+    CorrelationAt,
+    Exchangeable,
+    by_group,
+)
+from mixedfit.errors import DataError, ModelError
+from mixedfit.frames import Frame
+from mixedfit.residual_form import Classes, ResidualForm, classify, parse_form
+
+__all__ = [
+    "FARTHEST",
+    "BoundCorrelation",
+    "CorStructure",
+    "Kernel",
+    "batches_of",
+    "check_distinct",
+    "places",
+    "wide",
+]
+
+Kernel: TypeAlias = Chain | Exchangeable | Blocks
+
+FARTHEST = 20.0  # a correlation within 4e-9 of its limit is at it
+
+
+@dataclass(frozen=True)
+class BoundCorrelation:
+    """A correlation structure over the rows of a model.
+
+    Attributes
+    ----------
+    kernel : Chain, Exchangeable or Blocks
+    groups : Classes
+        Rows of different groups are uncorrelated.
+    initial : array
+        Coordinates to start from, or to stay at.
+    bounds : pair of arrays
+        Where a coordinate is as good as at its limit.
+    fixed : bool
+        Whether the coordinates stay where they are.
+    elsewhere : array of shape (m, r)
+        Other coordinates worth a look, where the likelihood may have several maxima.
+    """
+
+    kernel: Kernel
+    groups: Classes
+    initial: Array
+    bounds: tuple[Array, Array]
+    fixed: bool
+    elsewhere: Array
+
+    @property
+    def n_params(self) -> int:
+        """Number of free coordinates."""
+        return 0 if self.fixed else len(self.initial)
+
+    def at(self, delta: Array) -> CorrelationAt:
+        """The correlation matrix at free coordinates."""
+        return self.kernel.at(self.initial if self.fixed else delta)
+
+    def natural(self, delta: Array) -> tuple[list[str], Array]:
+        """Names and values on their own scale, those of a fixed structure too."""
+        return self.kernel.natural(self.initial if self.fixed else delta)
+
+
+class CorStructure(ABC):
+    """Base of the correlation structures."""
+
+    value: float | Sequence[float] | None
+    form: str
+    fixed: bool
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.fixed, bool):
+            raise ModelError(
+                f"fixed of {self._name} is True or False, not {self.fixed!r}; the value to hold "
+                "goes to value="
+            )
+        if self.fixed and self.value is None:
+            raise ModelError(
+                f"{self._name}: fixed=True needs the value to hold, as in "
+                f"{self._name}({self._example}, fixed=True)"
+            )
+        if self.value is not None:
+            self._check(self._values)
+        if self._form.from_fit:
+            raise ModelError(f"form of {self._name} cannot use fitted values or residuals")
+
+    _example: ClassVar[str] = "0.5"
+
+    @property
+    def _name(self) -> str:
+        return type(self).__name__
+
+    @property
+    def _form(self) -> ResidualForm:
+        return parse_form(self.form, self._name)
+
+    @property
+    def _values(self) -> Array:
+        try:
+            values = np.atleast_1d(np.asarray(self.value, dtype=float))
+        except (TypeError, ValueError):
+            values = np.array([np.nan])
+        if values.ndim != 1 or not np.isfinite(values).all():
+            raise ModelError(f"value of {self._name} must be numbers, not {self.value!r}")
+        return values
+
+    @abstractmethod
+    def _check(self, values: Array) -> None:
+        """Refuse values outside the family."""
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Columns of the data it reads, besides the groups of the model."""
+        return self._form.variables
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Columns that `form` groups rows by; empty where it does not say."""
+        return self._form.groups
+
+    def bind(self, frame: Frame, groups: Sequence[str]) -> BoundCorrelation:
+        """The structure over the rows of a model.
+
+        Parameters
+        ----------
+        frame : Frame
+        groups : sequence of str
+            Columns whose combinations are the groups where `form` names none.
+
+        Raises
+        ------
+        DataError, ModelError
+        """
+        classes = classify(self._form.groups or groups, frame)
+        kernel, initial, bounds = self._bind(frame, classes)
+        nowhere = np.zeros((0, len(initial)))
+        elsewhere = nowhere if self.fixed else self._elsewhere(kernel, initial)
+        return BoundCorrelation(kernel, classes, initial, bounds, self.fixed, elsewhere)
+
+    def _elsewhere(self, kernel: Kernel, initial: Array) -> Array:
+        """Other coordinates worth a look, (m, r), where the likelihood may have several maxima."""
+        del kernel
+        return np.zeros((0, len(initial)))
+
+    @abstractmethod
+    def _bind(self, frame: Frame, classes: Classes) -> tuple[Kernel, Array, tuple[Array, Array]]:
+        """The kernel, where to start and the bounds."""
+
+    def _times(self, frame: Frame, classes: Classes) -> Array:
+        """Time of each row, no two alike in a group: the covariate, or the order of the rows."""
+        form = self._form
+        if form.covariate is None:
+            return places(classes.codes).astype(float)
+        coordinates = form.coordinates(frame, self._name)
+        if coordinates.shape[1] != 1:
+            raise DataError(f"{self._name} takes one time variable, not {form.text!r}")
+        check_distinct(coordinates, classes, self._name, form)
+        return coordinates[:, 0]
+
+
+def places(codes: IntArray) -> IntArray:
+    """Place of each row within its group, from 0, in the order of the rows."""
+    order, starts = by_group(codes)
+    sizes = np.diff(np.append(starts, len(codes)))
+    out = np.empty(len(codes), dtype=np.int64)
+    out[order] = np.arange(len(codes)) - np.repeat(starts, sizes)
+    return out
+
+
+def check_distinct(
+    coordinates: Array, classes: Classes, what: str, form: ResidualForm, kind: str = "time"
+) -> None:
+    """Refuse rows of one group at the same place; coordinates have shape (n, d)."""
+    order = np.lexsort((*coordinates.T[::-1], classes.codes))
+    same = (np.diff(classes.codes[order]) == 0) & (np.diff(coordinates[order], axis=0) == 0.0).all(
+        axis=1
+    )
+    if not same.any():
+        return
+    assert form.covariate is not None
+    row = order[np.flatnonzero(same)[0]]
+    group = classes.labels[classes.codes[row]]
+    where = f" in group {group!r}" if group else ""
+    place = ", ".join(f"{v:g}" for v in coordinates[row])
+    remedy = (
+        "give each row of a group a time of its own, or name the groups, '~ time | group'"
+        if kind == "time"
+        else "name the groups, '~ x + y | group', or allow a nugget"
+    )
+    name = form.covariate.user_names([form.covariate.text])[0]
+    raise DataError(f"{what}: the {kind} {name!r} is {place} in more than one row{where}; {remedy}")
+
+
+def wide(count: int, lower: float = -FARTHEST, upper: float = FARTHEST) -> tuple[Array, Array]:
+    """Bounds of coordinates."""
+    return np.full(count, lower), np.full(count, upper)
+
+
+def batches_of(
+    classes: Classes, keys: Array, entry: Callable[[Array], IntArray]
+) -> tuple[Batch, ...]:
+    """Groups by size and by pattern of their keys, shape (n, d).
+
+    `entry` turns patterns of shape (P, k, d) into places in the table, shape (P, k, k).
+    """
+    order, starts = by_group(classes.codes)
+    sizes = np.diff(np.append(starts, len(order)))
+    out = []
+    for size in np.unique(sizes):
+        rows = order[starts[sizes == size][:, None] + np.arange(size)]
+        flat = keys[rows].reshape(len(rows), -1)
+        patterns, pattern = np.unique(flat, axis=0, return_inverse=True)
+        index_of = entry(patterns.reshape(len(patterns), size, -1))
+        out.append(Batch(rows, pattern.ravel(), index_of))
+    return tuple(out)

@@ -1,0 +1,192 @@
+"""One-sided formulas of residual structures: ``~ t | g``, ``~ x + y``, ``~ fitted(.)``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from mixedfit.arrays import Array, IntArray
+from mixedfit.errors import DataError, FormulaError
+from mixedfit.formula import Expression, parse_expression
+from mixedfit.frames import Frame, Labels
+from mixedfit.matrices import Recipe, evaluate, variables
+
+__all__ = ["Classes", "FromFit", "ResidualForm", "classify", "parse_form"]
+
+FromFit = Literal["fitted", "resid"]
+_OF_FIT: dict[str, FromFit] = {
+    "fitted(.)": "fitted",
+    "resid(.)": "resid",
+    "residuals(.)": "resid",
+}
+
+
+@dataclass(frozen=True)
+class ResidualForm:
+    """A one-sided formula read.
+
+    Attributes
+    ----------
+    text : str
+        As written.
+    covariate : Expression or None
+        Left of the bar; None for ``~ 1`` and for fitted values or residuals.
+    from_fit : {"fitted", "resid"} or None
+        Where the covariate is taken from the fit.
+    groups : tuple of str
+        Columns right of the bar, whose combinations are the groups or strata.
+    """
+
+    text: str
+    covariate: Expression | None
+    from_fit: FromFit | None
+    groups: tuple[str, ...]
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Columns of the data the formula reads."""
+        covariate = sorted(variables(self.covariate.text)) if self.covariate else []
+        return tuple(dict.fromkeys([*covariate, *self.groups]))
+
+    def numbers(self, frame: Frame, what: str) -> Array:
+        """The covariate as one number a row, shape (n,).
+
+        Raises
+        ------
+        DataError
+            If it is not numeric.
+        """
+        assert self.covariate is not None
+        return evaluate(self.covariate, frame, f"covariate of {what}")
+
+    def labels(self, frame: Frame) -> Labels | None:
+        """The covariate's labels where it is a categorical column."""
+        if self.covariate is None:
+            return None
+        column = frame.columns.get(self.covariate.text.strip("`"))
+        return column if isinstance(column, Labels) else None
+
+    def coordinates(self, frame: Frame, what: str) -> Array:
+        """The covariates as one column a term, shape (n, d).
+
+        Raises
+        ------
+        DataError
+            If one is not numeric.
+        """
+        assert self.covariate is not None
+        for name in sorted(variables(self.covariate.text)):
+            if isinstance(frame[name], Labels):
+                raise DataError(
+                    f"the position {name!r} of {what} must be numeric, but holds labels"
+                )
+        text = Expression(f"0 + {self.covariate.text}", self.covariate.spelling)
+        return Recipe.learn(text, frame)[0]
+
+
+@lru_cache(maxsize=256)
+def parse_form(text: str, what: str) -> ResidualForm:
+    """Read the ``form`` of a residual structure.
+
+    Parameters
+    ----------
+    text : str
+        Such as ``"~ time | Subject"``.
+    what : str
+        The structure it belongs to, for messages.
+
+    Raises
+    ------
+    FormulaError
+
+    Examples
+    --------
+    >>> parse_form("~ time | School/Class", "CorAR1").groups
+    ('School', 'Class')
+    >>> parse_form("~ fitted(.) | Sex*Age", "VarPower").from_fit
+    'fitted'
+    """
+    if not isinstance(text, str) or not text.strip().startswith("~"):
+        raise FormulaError(
+            f"form of {what} must be a one-sided formula such as '~ time | subject', not {text!r}"
+        )
+    body = text.strip()[1:]
+    left, bar, right = body.partition("|")
+    left = left.strip()
+    if not left or (bar and not right.strip()):
+        raise FormulaError(
+            f"form of {what} is incomplete: {text!r}; write '~ 1 | group' or '~ time | group'"
+        )
+    groups = _groups(right, text, what) if bar else ()
+    from_fit = _OF_FIT.get(re.sub(r"\s", "", left))
+    covariate = None if from_fit or left == "1" else parse_expression(left)
+    return ResidualForm(text, covariate, from_fit, groups)
+
+
+def _groups(right: str, text: str, what: str) -> tuple[str, ...]:
+    names = tuple(name.strip().strip("`") for name in re.split(r"[/*:]", right))
+    if "|" in right or not all(re.fullmatch(r"[^\W\d][\w.]*|.*\s.*", name) for name in names):
+        raise FormulaError(
+            f"form of {what}: right of the bar stand grouping columns, 'g', 'a/b' or 'a*b', not "
+            f"{right.strip()!r} in {text!r}"
+        )
+    if len(set(names)) < len(names):
+        raise FormulaError(f"form of {what}: {text!r} names a grouping column twice")
+    return names
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Rows sorted into classes: groups or strata.
+
+    Attributes
+    ----------
+    codes : int array of shape (n,)
+        Class of each row; classes count in the order of their labels.
+    labels : tuple of str
+        One a class in use, ``"Male*8"`` for combinations.
+    """
+
+    codes: IntArray
+    labels: tuple[str, ...]
+
+
+def classify(names: Sequence[str], frame: Frame, separator: str = "*") -> Classes:
+    """The classes of rows that some columns' combinations make.
+
+    Raises
+    ------
+    DataError
+        If a value is missing.
+    """
+    if not names:
+        return Classes(np.zeros(frame.n, dtype=np.int64), ("",))
+    parts = [_coded(name, frame) for name in names]
+    key = parts[0][0].astype(np.int64)
+    for codes, levels in parts[1:]:
+        key = key * len(levels) + codes
+    codes, found = pd.factorize(key, sort=True)
+    texts: list[list[str]] = []
+    for _, levels in reversed(parts[1:]):
+        found, place = np.divmod(found, len(levels))
+        texts.append([levels[i] for i in place])
+    texts.append([parts[0][1][i] for i in found])
+    labels = tuple(separator.join(row) for row in zip(*texts[::-1], strict=True))
+    return Classes(codes, labels)
+
+
+def _coded(name: str, frame: Frame) -> tuple[IntArray, list[str]]:
+    column = frame[name]
+    if isinstance(column, Labels):
+        codes, levels = column.codes, column.levels
+    else:
+        codes, levels = pd.factorize(column, sort=True)
+    if codes.min(initial=0) < 0:
+        raise DataError(f"grouping column {name!r} has missing values")
+    return codes, [f"{v:g}" if isinstance(v, float | np.floating) else str(v) for v in levels]

@@ -1,0 +1,265 @@
+"""The criterion as a function of the random effects' covariances and of a residual structure.
+
+With ``Var e = sigma^2 R(delta)``, rows are whitened and reduced (`whitened`); at one delta the
+criterion is that of the whitened rows (`likelihood`) plus ``log|R|``. Its derivatives in delta are
+
+    tr(R^-1 dR) - <B M B', dR>,    B = R^-1 [Z X y],
+
+with M the derivative in the cross-products, which the elimination carries back. Coordinates of a
+point are those of G, term by term, then delta.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from copy import copy
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from mixedfit.arrays import Array
+from mixedfit.covariance import Structure, joined_room
+from mixedfit.errors import ModelError
+from mixedfit.layout import Layout
+from mixedfit.likelihood import Evaluation, Likelihood, Method, States
+from mixedfit.residual import ResidualStructure
+from mixedfit.whitened import WhitenedProducts, WhitenedRows
+from mixedfit.working import WorkingRows
+
+__all__ = ["ResidualEvaluation", "ResidualLikelihood"]
+
+# Step of the central differences of the gradient, in a coordinate of delta.
+_STEP = 1e-4
+
+
+class ResidualLikelihood:
+    """Criterion of a model with a residual structure.
+
+    Parameters
+    ----------
+    rows : WorkingRows
+    residual : ResidualStructure
+        Bound to the same rows.
+    structures : list of (factor, Structure)
+        One a random term.
+    method : {"REML", "ML"}
+    """
+
+    def __init__(
+        self,
+        rows: WorkingRows,
+        residual: ResidualStructure,
+        structures: list[tuple[int, Structure]],
+        method: Method,
+    ) -> None:
+        groups = residual.groups
+        self.rows = WhitenedRows(rows, None if groups is None else groups.codes)
+        self.residual = residual
+        self.structures = structures
+        self.method = method
+        self._layout: Layout | None = None
+
+    def with_response(self, rows: WorkingRows) -> ResidualLikelihood:
+        """The same criterion for another response to the same rows."""
+        return self._replaced(self.rows.with_response(rows), self.residual)
+
+    def with_residual(self, residual: ResidualStructure) -> ResidualLikelihood:
+        """The same criterion with another residual structure over the same groups."""
+        return self._replaced(self.rows, residual)
+
+    def _replaced(self, rows: WhitenedRows, residual: ResidualStructure) -> ResidualLikelihood:
+        other = copy(self)
+        other.rows, other.residual = rows, residual
+        other.__dict__.pop("units", None)
+        return other
+
+    @cached_property
+    def units(self) -> Array:
+        """How far each parameter moves for a unit step of its coordinate, shape (s,).
+
+        Such a step changes the logarithm of R by one in root mean square over the rows, which
+        covariates of any size then share with correlations. Measured on one vector of random signs.
+        """
+        n = len(self.rows.rows.y)
+        signs = np.sign(np.random.default_rng(0).standard_normal(n))
+        whitening = self.residual.at(self.residual.start)
+        moved = whitening.whiten(
+            whitening.derivative(whitening.whiten_transposed(signs[None]))[:, 0]
+        )
+        size = np.sqrt(np.einsum("sn,sn->s", moved, moved) / n)
+        return np.asarray(1.0 / np.where(size > 0.0, size, 1.0))
+
+    def likelihood(self, delta: Array) -> tuple[Likelihood, WhitenedProducts]:
+        """The criterion of the covariances alone at one delta.
+
+        Raises
+        ------
+        ModelError
+            If the residuals' covariance is not positive definite or not finite there.
+        """
+        try:
+            whitened = self.rows.at(self.residual.at(delta))
+        except np.linalg.LinAlgError:
+            raise ModelError("the covariance of the residuals is not positive definite") from None
+        if not np.isfinite(whitened.products.EE[-1, -1]):
+            raise ModelError("the covariance of the residuals is not finite")
+        if self._layout is None:
+            self._layout = Layout.of(whitened.products, refreshable=True)
+        layout = self._layout.with_products(whitened.products)
+        return Likelihood(whitened.products, self.structures, self.method, layout), whitened
+
+    def at(self, states: States, delta: Array) -> ResidualEvaluation:
+        """Evaluate the criterion.
+
+        Raises
+        ------
+        ModelError
+            If the model leaves no residual variation.
+        """
+        with np.errstate(all="ignore"):
+            likelihood, whitened = self.likelihood(delta)
+            point = likelihood.at(states)
+        return ResidualEvaluation(
+            likelihood, states, point.eliminated, point.remainder, self, np.array(delta), whitened
+        )
+
+    def start_points(self) -> Iterator[Evaluation]:
+        """The criterion where a search may start: moment estimates at the structure's own start."""
+        start = self.residual.start
+        likelihood, _ = self.likelihood(start)
+        return (self.at(states, start) for states in likelihood.starts())
+
+
+@dataclass(frozen=True)
+class ResidualEvaluation(Evaluation):
+    """The criterion at one point; derivatives in the coordinates of G, then in delta."""
+
+    problem: ResidualLikelihood
+    at_delta: Array
+    whitened: WhitenedProducts
+
+    @property
+    def delta(self) -> Array:
+        """Parameters of the residual structure, shape (s,)."""
+        return self.at_delta
+
+    @property
+    def units(self) -> Array:
+        """How far each of them moves for a unit step of its coordinate."""
+        return self.problem.units
+
+    @cached_property
+    def room(self) -> tuple[Array, Array] | None:
+        """How far each coordinate may fall and rise; None where none has a bound."""
+        residual = self.problem.residual.room(self.delta)
+        if residual is not None:
+            residual = residual[0] / self.units, residual[1] / self.units
+        return joined_room(
+            [self.covariance_room(), residual], [self.n_covariance, len(self.delta)]
+        )
+
+    def move(self, step: Array) -> ResidualEvaluation:
+        """The criterion where a step in the coordinates leads."""
+        delta = self.delta + self.units * step[self.n_covariance :]
+        if not step[: self.n_covariance].any():
+            return self.problem.at(self.states, delta)
+        moved = tuple(structure.move(state, step[rows]) for structure, state, rows in self._terms())
+        return self.problem.at(moved, delta)
+
+    def with_states(self, states: States) -> ResidualEvaluation:
+        """The criterion at other states of the covariance structures."""
+        return self.problem.at(states, self.delta)
+
+    @cached_property
+    def gradient(self) -> Array:
+        """First derivatives, shape (r,)."""
+        adjoint = self.eliminated.products_adjoint(self._N, self.adjoint)
+        own = self.whitened.whitening.trace + self.whitened.adjoint(adjoint)
+        return np.concatenate([self.covariance_gradient(), self.units * own])
+
+    @cached_property
+    def _solved_residuals(self) -> Array:
+        """``R^-1 (y - X b - Z u)`` of the working response, shape (n,)."""
+        u, _ = self.eliminated.effects(self.remainder.v)
+        return self.whitened.combine([-own for own in u], self.remainder.v)
+
+    @cached_property
+    def residual_variates(self) -> Array:
+        """``dR_s R^-1 (y - X b - Z u)`` of the working response, by coordinate, shape (s, n)."""
+        moved = self.whitened.whitening.derivative(self._solved_residuals[None])[:, 0]
+        return moved * self.units[:, None]
+
+    @property
+    def log_r2_gradient(self) -> Array:
+        """Derivatives of ``log r^2`` in the coordinates, shape (r,)."""
+        own = self.residual_variates @ self._solved_residuals / self.remainder.r2
+        return np.concatenate([super().log_r2_gradient, -own])
+
+    @cached_property
+    def average_information(self) -> Array:
+        """A cheap positive part of the Hessian, exact on average at the optimum, shape (r, r).
+
+        As without a residual structure, with working variates ``w_s = dR_s R^-1 (y - X b - Z u)``
+        for delta.
+        """
+        R, EW, WW = self.covariance_variates()
+        whitened = self.whitened.whitening.whiten(self.residual_variates)
+        Z, E = self.whitened.products_with(whitened)
+        _, h = self.eliminated.effects(self.remainder.v)
+        cross = np.zeros((WW.shape[0], len(whitened)))
+        start = 0
+        for own, dG, hf in zip(Z, self.tangents, h, strict=True):
+            t = np.einsum("rab,bj->raj", dG, hf)
+            cross[start : start + len(t)] = np.tensordot(t, own, axes=([1, 2], [1, 2]))
+            start += len(t)
+        WW = np.block([[WW, cross], [cross.T, whitened @ whitened.T]])
+        joined = [np.concatenate(parts) for parts in zip(R, Z, strict=True)]
+        information = self.information_of(joined, np.hstack([EW, E.T]), WW)
+        r = self.n_covariance
+        out = self._joint_ordered(information)
+        out[:r, :r] += self._curvature()
+        return out
+
+    def _joint_ordered(self, H: Array) -> Array:
+        inverse = self.likelihood.by_term
+        if inverse is None:
+            return H
+        index = np.append(inverse, np.arange(self.n_covariance, len(H)))
+        return H[index[:, None], index]
+
+    @cached_property
+    def hessian(self) -> Array:
+        """Second derivatives, shape (r, r).
+
+        Those among the coordinates of G are exact; the rest are central differences of the exact
+        gradient in delta.
+        """
+        r, n = self.n_covariance, self.n_covariance + len(self.delta)
+        H = np.zeros((n, n))
+        H[:r, :r] = self.covariance_hessian()
+        for s, step in enumerate(_STEP * np.diag(self.units)):
+            up = self.problem.at(self.states, self.delta + step).gradient
+            down = self.problem.at(self.states, self.delta - step).gradient
+            column = (up - down) / (2.0 * _STEP)
+            H[r + s, :r] = H[:r, r + s] = column[:r]
+            H[r + s, r:] += 0.5 * column[r:]
+            H[r:, r + s] += 0.5 * column[r:]
+        return H
+
+    @property
+    def model_hessian(self) -> Array:
+        """The average information while far from the optimum, then the Hessian."""
+        if "hessian" in self.__dict__:
+            return self.hessian
+        return self.average_information
+
+    @cached_property
+    def delta_information(self) -> Array:
+        """Squared change of R with each coordinate relative to R, as the residuals see it."""
+        whitened = self.whitened.whitening.whiten(self.residual_variates)
+        return np.einsum("sn,sn->s", whitened, whitened) / self.remainder.r2
+
+    def without_scratch(self) -> ResidualEvaluation:
+        """The same point; derivatives already taken are kept."""
+        return self

@@ -1,0 +1,193 @@
+"""The criterion with a residual structure against the density of the multivariate normal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from mixedfit.residual_likelihood import ResidualLikelihood
+from mixedfit.working import WorkingRows
+from tests.cases import PATTERNS, Pattern, frame
+from tests.dense import criterion
+
+
+@dataclass(frozen=True)
+class DenseWhitening:
+    """R written out, with its derivatives."""
+
+    R: np.ndarray
+    dR: np.ndarray
+
+    def __post_init__(self):
+        object.__setattr__(self, "W", np.linalg.inv(np.linalg.cholesky(self.R)))
+
+    @property
+    def logdet(self):
+        return np.linalg.slogdet(self.R)[1]
+
+    def whiten(self, V):
+        return V @ self.W.T
+
+    def whiten_transposed(self, V):
+        return V @ self.W
+
+    def derivative(self, V):
+        return np.einsum("sij,mj->smi", self.dR, V)
+
+    def adjoint(self, A, B):
+        return np.einsum("mi,sij,mj->s", A, self.dR, B, optimize=True)
+
+    @property
+    def trace(self):
+        return np.einsum("ij,sji->s", np.linalg.inv(self.R), self.dR)
+
+
+@dataclass(frozen=True)
+class PowerAndDecay:
+    """``R_ij = |v_i v_j|^power rho^|t_i - t_j|`` within groups; rho is the logistic of delta."""
+
+    codes: np.ndarray
+    t: np.ndarray
+    v: np.ndarray
+    n_params = 2
+    start = np.array([0.0, 0.0])
+
+    @property
+    def groups(self):
+        return self
+
+    def room(self, delta):
+        return None
+
+    def at(self, delta):
+        power, rho = delta[0], 1.0 / (1.0 + np.exp(-delta[1]))
+        same = self.codes[:, None] == self.codes
+        lag = np.abs(self.t[:, None] - self.t)
+        C = np.where(same, rho**lag, 0.0)
+        dC = np.where(same & (lag > 0), lag * rho ** (lag - 1.0) * rho * (1.0 - rho), 0.0)
+        s = np.abs(self.v) ** power
+        log = np.log(np.abs(self.v))
+        outer = np.outer(s, s)
+        R = outer * C
+        return DenseWhitening(R, np.stack([R * (log[:, None] + log), outer * dC]))
+
+
+def structure(design, grouping: str, seed: int = 0) -> PowerAndDecay:
+    rng = np.random.default_rng(seed)
+    n = design.n
+    if grouping == "within":
+        key = np.zeros(n, dtype=int)
+        for factor in design.factors:
+            key = np.unique(key * factor.n_levels + factor.codes, return_inverse=True)[1]
+        key = np.unique(key * 2 + rng.integers(0, 2, n), return_inverse=True)[1]
+    elif grouping == "largest":
+        key = design.factors[0].codes
+    else:
+        key = np.unique(rng.integers(0, n // 4, n), return_inverse=True)[1]
+    t = rng.permutation(n).astype(float) / 10.0
+    return PowerAndDecay(key, t, rng.uniform(0.5, 2.0, n))
+
+
+def problem(pattern: Pattern, grouping: str, method="REML", data=None):
+    design = pattern.design(data)
+    structures = [(term.factor, term.structure) for term in design.terms]
+    rows = WorkingRows.of(design)
+    return design, ResidualLikelihood(rows, structure(design, grouping), structures, method)
+
+
+def random_point(likelihood, seed: int = 0):
+    rng = np.random.default_rng(seed)
+    states = []
+    for _, s in likelihood.structures:
+        F = rng.standard_normal((s.size, s.size + 2))
+        states.append(s.start(F @ F.T / s.size))
+    return tuple(states), np.array([0.4, 0.3])
+
+
+GROUPINGS = ["within", "largest", "across"]
+
+
+@pytest.fixture(params=PATTERNS.values(), ids=PATTERNS)
+def pattern(request):
+    return request.param
+
+
+@pytest.fixture(params=GROUPINGS)
+def grouping(request):
+    return request.param
+
+
+@pytest.fixture(params=["REML", "ML"])
+def method(request):
+    return request.param
+
+
+def user_covariances(likelihood, states):
+    out = []
+    bases = likelihood.rows.rows.basis.random
+    for (_, s), state, basis in zip(likelihood.structures, states, bases, strict=True):
+        T = basis.total @ s.factor(state)
+        out.append(T @ T.T)
+    return out
+
+
+def test_criterion_is_the_density_of_the_multivariate_normal(pattern, grouping, method):
+    design, likelihood = problem(pattern, grouping, method, frame(120))
+    states, delta = random_point(likelihood)
+    likelihood.at(states, delta + 0.1)  # the layout is then refreshed
+    R = likelihood.residual.at(delta).R
+    expected = criterion(design, user_covariances(likelihood, states), method, R)
+    assert likelihood.at(states, delta).fun == pytest.approx(expected, rel=1e-10)
+
+
+def test_gradient_agrees_with_central_differences(pattern, grouping, method):
+    _, likelihood = problem(pattern, grouping, method, frame(120))
+    point, h = likelihood.at(*random_point(likelihood)), 1e-5
+    steps = h * np.eye(len(point.gradient))
+    numeric = [(point.move(s).fun - point.move(-s).fun) / (2 * h) for s in steps]
+    np.testing.assert_allclose(point.gradient, numeric, atol=1e-6 * max(1.0, abs(point.fun)))
+
+
+def test_hessian_agrees_with_central_differences_of_the_gradient(grouping, method):
+    for name in ("slope", "nested", "crossed slopes", "cs"):
+        _, likelihood = problem(PATTERNS[name], grouping, method, frame(120))
+        point, h = likelihood.at(*random_point(likelihood)), 1e-4
+        numeric = [
+            (point.move(s).fun - 2 * point.fun + point.move(-s).fun) / h**2
+            for s in h * np.eye(len(point.gradient))
+        ]
+        tolerance = 1e-4 * np.abs(numeric).max() + 1e-3
+        np.testing.assert_allclose(point.hessian.diagonal(), numeric, atol=tolerance)
+        np.testing.assert_allclose(point.hessian, point.hessian.T, atol=1e-9 * tolerance)
+
+
+@pytest.mark.parametrize("name", ["slope", "nested", "crossed slopes", "crossed, sparse, slopes"])
+def test_average_information_is_the_gram_matrix_of_the_working_variates(name, grouping, method):
+    design, likelihood = problem(PATTERNS[name], grouping, method, frame(120))
+    states, delta = random_point(likelihood)
+    point = likelihood.at(states, delta)
+    rows, whitening = likelihood.rows.rows, likelihood.residual.at(delta)
+    V, dV = whitening.R.copy(), []
+    bases = rows.basis.random
+    root = np.ones(design.n) if design.weights is None else np.sqrt(design.weights)
+    for (f, s), state, term, basis in zip(
+        likelihood.structures, states, design.terms, bases, strict=True
+    ):
+        z = basis.apply(term.Z).T * root[:, None]
+        same = rows.codes[f][:, None] == rows.codes[f]
+        T = s.factor(state)
+        V += (z @ T @ T.T @ z.T) * same
+        dV += [(z @ t @ z.T) * same for t in s.tangents(state)]
+    dV += list(whitening.dR * point.units[:, None, None])
+    inverse = np.linalg.inv(V)
+    X, y = rows.X.T, rows.y
+    P = inverse - inverse @ X @ np.linalg.inv(X.T @ inverse @ X) @ X.T @ inverse
+    W = np.column_stack([dv @ P @ y for dv in dV])
+    r2 = y @ P @ y
+    expected = point.likelihood.df / r2 * (W.T @ P @ W - np.outer(W.T @ P @ y, y @ P @ W) / r2)
+    got = point.average_information
+    r = point.n_covariance
+    got[:r, :r] -= point._curvature()
+    np.testing.assert_allclose(got, expected, atol=1e-8 * np.abs(expected).max())
