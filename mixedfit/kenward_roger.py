@@ -25,8 +25,10 @@ import numpy as np
 
 from mixedfit.arrays import Array
 from mixedfit.curvature import second_order
+from mixedfit.independent_sets import moves_linearly, row_moments
 from mixedfit.likelihood import Evaluation
 from mixedfit.linalg import symmetric_eigen
+from mixedfit.residual_likelihood import ResidualEvaluation
 
 __all__ = ["KenwardRoger", "Moments", "kenward_roger", "moments"]
 
@@ -159,12 +161,16 @@ def _pseudo_inverse(A: Array) -> Array:
 def kenward_roger(point: Evaluation) -> KenwardRoger | None:
     """Kenward and Roger's method at a REML fit, in the working basis of its columns.
 
-    None where a term's covariance is no linear function of parameters.
+    None where V is no linear function of parameters, or has a residual structure over sets of rows
+    too large to write out.
     """
     tangents = point.likelihood.linear_tangents
     if tangents is None:
         return None
-    return KenwardRoger.of(point.remainder.P, moments(point, tangents))
+    if not isinstance(point, ResidualEvaluation) or not len(point.delta):
+        return KenwardRoger.of(point.remainder.P, moments(point, tangents))
+    by_rows = row_moments(point, tangents) if moves_linearly(point) else None
+    return None if by_rows is None else KenwardRoger.of(point.remainder.P, Moments(*by_rows))
 
 
 def moments(point: Evaluation, tangents: list[Array]) -> Moments:

@@ -155,9 +155,7 @@ class ResidualEvaluation(Evaluation):
         residual = self.problem.residual.room(self.delta)
         if residual is not None:
             residual = residual[0] / self.units, residual[1] / self.units
-        return joined_room(
-            [self.covariance_room(), residual], [self.n_covariance, len(self.delta)]
-        )
+        return joined_room([self.covariance_room(), residual], [self.n_covariance, len(self.delta)])
 
     def move(self, step: Array) -> ResidualEvaluation:
         """The criterion where a step in the coordinates leads."""
@@ -190,11 +188,22 @@ class ResidualEvaluation(Evaluation):
         moved = self.whitened.whitening.derivative(self._solved_residuals[None])[:, 0]
         return moved * self.units[:, None]
 
-    @property
-    def log_r2_gradient(self) -> Array:
-        """Derivatives of ``log r^2`` in the coordinates, shape (r,)."""
-        own = self.residual_variates @ self._solved_residuals / self.remainder.r2
-        return np.concatenate([super().log_r2_gradient, -own])
+    @cached_property
+    def solved_columns(self) -> Array:
+        """``V^-1 [X y]`` of the working columns, shape (p + 1, n)."""
+        out = []
+        for v in np.eye(self.likelihood.products.p + 1):
+            u, _ = self.eliminated.effects(v)
+            out.append(self.whitened.combine([-own for own in u], v))
+        return np.array(out)
+
+    @cached_property
+    def remainder_tangents(self) -> Array:
+        """Derivatives of ``[X y]'V^-1 [X y]`` in each coordinate, shape (r, p + 1, p + 1)."""
+        of_covariances = Evaluation.remainder_tangents.func(self)  # type: ignore[attr-defined]
+        F = self.solved_columns
+        moved = self.whitened.whitening.derivative(F) * self.units[:, None, None]
+        return np.concatenate([of_covariances, -np.einsum("en,sfn->sef", F, moved)])
 
     @cached_property
     def average_information(self) -> Array:

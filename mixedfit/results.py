@@ -781,9 +781,7 @@ class MixedResults:
         (200, 6)
         """
         own = None if statistic is None else lambda fit: statistic(MixedResults(fit))
-        return bootstrap(
-            self.fit, n, seed, kind, group=group, statistic=own, progress=progress
-        )
+        return bootstrap(self.fit, n, seed, kind, group=group, statistic=own, progress=progress)
 
     # -- tables --------------------------------------------------------------------------------
 
