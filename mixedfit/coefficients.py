@@ -77,7 +77,7 @@ class Contrast:
 
     table: pd.DataFrame
     joint: JointTest
-    ddf: Ddf
+    ddf: str
     note: str
 
     def to_frame(self) -> pd.DataFrame:

@@ -92,9 +92,10 @@ class FixedInference:
 
     Attributes
     ----------
-    method : {"satterthwaite", "kenward-roger", "containment", "residual", "normal"}
-        What was used; Kenward-Roger gives way to Satterthwaite where a covariance is not linear
-        in its parameters.
+    method : str
+        What was used: "satterthwaite", "kenward-roger" (which gives way to Satterthwaite where a
+        covariance is not linear in its parameters), "containment", "residual", "normal", or the
+        name of a robust covariance.
     note : str
         Empty, or a sentence for the user.
     estimates : array of shape (p,)
@@ -103,7 +104,7 @@ class FixedInference:
     denominator : Denominator
     """
 
-    method: Ddf
+    method: str
     note: str
     estimates: Array
     covariance: Array
