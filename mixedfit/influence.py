@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -12,10 +11,12 @@ from numpy.typing import ArrayLike
 
 from mixedfit.arrays import Array, IntArray
 from mixedfit.deletion import Deleted, delete_groups, delete_rows, row_parts
+from mixedfit.design import GroupingFactor
 from mixedfit.errors import DataError, MixedfitError, ModelError
 from mixedfit.fit import Fit, fit_design
+from mixedfit.frames import read_frame
 from mixedfit.linalg import independent_columns
-from mixedfit.varcorr import variance_components
+from mixedfit.variance_parameters import parameter_values, variance_parameters
 
 __all__ = ["Influence", "grouping_of", "influence", "leverage"]
 
@@ -121,10 +122,12 @@ def grouping_of(fit: Fit, group: Any) -> tuple[str, IntArray, pd.Index]:
         labels = labels.iloc[design.positions]
     if len(labels) != design.n:
         raise DataError(f"group has {len(labels)} labels for {design.n} rows used")
-    codes, levels = pd.factorize(labels, sort=True)
-    if codes.min(initial=0) < 0:
-        raise DataError(f"group {name!r} has {int((codes < 0).sum())} missing labels")
-    return name, codes, pd.Index(levels, name=name)
+    frame = read_frame({name: labels}, [name])
+    missing = frame.missing(name)
+    if missing is not None:
+        raise DataError(f"group {name!r} has {int(missing.sum())} missing labels")
+    factor = GroupingFactor.learn((name,), frame)
+    return name, factor.codes, factor.levels
 
 
 def leverage(fit: Fit) -> tuple[Array, Array]:
@@ -284,14 +287,6 @@ def _centred(X: Array, intercept: int | None) -> Array:
 
 def _variance_params(fit: Fit) -> dict[str, float]:
     """Standard deviations and correlations by name, the residual's last."""
-    components = variance_components(fit)
-    out: dict[str, float] = {}
-    for group, sd in components.sd.items():
-        corr = components.corr[group].to_numpy()
-        names = [str(name) for name in sd.index]
-        for name, value in zip(names, sd.to_numpy(), strict=True):
-            out[f"sd[{group}, {name}]"] = float(value)
-        for block in components.blocks[group]:
-            for a, b in combinations(block, 2):
-                out[f"cor[{group}, {names[a]}, {names[b]}]"] = float(corr[a, b])
-    return out | {"sigma": components.sigma}
+    parameters = variance_parameters(fit)
+    values = parameter_values(fit, parameters)
+    return {own.label: float(value) for own, value in zip(parameters, values, strict=True)}

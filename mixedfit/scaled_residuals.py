@@ -37,8 +37,9 @@ class ScaledResiduals:
         One a row used, uniform between 0 and 1 where the model holds.
     tests : DataFrame
         A row a test: test, statistic, expected, p. *uniformity*: the largest distance between the
-        residuals' distribution and the uniform one (Kolmogorov); *dispersion*: mean square about the
-        simulated mean over its average in simulations; *outliers*: rows outside all simulations.
+        residuals' distribution and the uniform one (Kolmogorov); *dispersion*: mean square about
+        the simulated mean over its average in simulations; *outliers*: rows outside all
+        simulations.
         p-values are two-sided (one-sided for uniformity), from the simulated responses.
     n_simulations : int
     effects : {"new", "fitted"}
@@ -53,8 +54,8 @@ class ScaledResiduals:
     def __repr__(self) -> str:
         drawn = "drawn anew" if self.effects == "new" else "held at their predictions"
         return (
-            f"Scaled residuals of {len(self.residuals)} rows from {self.n_simulations} simulations, "
-            f"random effects {drawn}\n{self.tests.to_string(index=False)}"
+            f"Scaled residuals of {len(self.residuals)} rows from {self.n_simulations} "
+            f"simulations, random effects {drawn}\n{self.tests.to_string(index=False)}"
         )
 
 
