@@ -1,6 +1,7 @@
 """Mixed models and empirical Bayes."""
 
 from mixedfit import datasets
+from mixedfit.compare import anova
 from mixedfit.crosscheck import CrossCheck, crosscheck
 from mixedfit.errors import DataError, FormulaError, MixedfitError, MixedfitWarning, ModelError
 from mixedfit.model import lmer
@@ -16,6 +17,7 @@ __all__ = [
     "MixedfitError",
     "MixedfitWarning",
     "ModelError",
+    "anova",
     "bootstrap_test",
     "crosscheck",
     "datasets",

@@ -13,6 +13,7 @@ from mixedfit.ddf import Ddf, JointTest, containment, inference
 from mixedfit.errors import MixedfitError
 from mixedfit.fit import Fit
 from mixedfit.hypotheses import marginal, sequential, type_1, type_2, type_3
+from mixedfit.noted import NotedFrame, noted
 
 __all__ = ["AnovaType", "anova_table", "term_columns", "term_hypotheses"]
 
@@ -69,7 +70,7 @@ def _by_type(fit: Fit, kind: AnovaType, terms: list[IntArray]) -> list[Array]:
     return [by_term.get(t, np.zeros((0, fit.p))) for t in range(len(terms))]
 
 
-def anova_table(fit: Fit, kind: AnovaType | str = 3, ddf: Ddf | None = None) -> pd.DataFrame:
+def anova_table(fit: Fit, kind: AnovaType | str = 3, ddf: Ddf | None = None) -> NotedFrame:
     """One row a term: term, num_df, den_df, F, p (`MixedResults.anova`)."""
     kind = check_type(kind)
     inferred = inference(fit, ddf)
@@ -94,14 +95,16 @@ def anova_table(fit: Fit, kind: AnovaType | str = 3, ddf: Ddf | None = None) -> 
             "p": np.array([test.p for _, test in rows], dtype=float),
         }
     )
-    note = inferred.note
-    empty = [label for label, test in rows if not test.num_df]
-    if empty:
-        note = (f"{note} " if note else "") + (
-            f"Nothing is left to test of {', '.join(empty)}: all its columns repeat others."
-        )
-    table.attrs.update(type=kind, ddf=inferred.method, note=note)
-    return table
+    empty = ", ".join(label for label, test in rows if not test.num_df)
+    return noted(
+        table,
+        f"{kind.capitalize() if isinstance(kind, str) else f'Type {kind}'} tests,",
+        f"{inferred.described}.",
+        inferred.note,
+        f"Nothing can be tested of {empty}: other terms take its place." if empty else "",
+        type=kind,
+        ddf=inferred.method,
+    )
 
 
 def _contained(fit: Fit, terms: list[IntArray], tests: list[JointTest]) -> list[JointTest]:

@@ -16,6 +16,7 @@ from mixedfit.ddf import Ddf, FixedInference, JointTest, inference
 from mixedfit.errors import MixedfitError
 from mixedfit.estimable import estimable
 from mixedfit.fit import Fit
+from mixedfit.noted import NotedFrame, noted
 
 __all__ = ["Contrast", "coefficient_table", "contrast", "t_table"]
 
@@ -50,12 +51,13 @@ def check_level(level: float) -> float:
     return float(level)
 
 
-def coefficient_table(inferred: FixedInference, names: pd.Index, level: float) -> pd.DataFrame:
+def coefficient_table(inferred: FixedInference, names: pd.Index, level: float) -> NotedFrame:
     """One row a coefficient: term, estimate, se, df, t, p, lower, upper."""
     table = with_limits(t_table(inferred, np.eye(len(names))), level)
     table.insert(0, "term", list(names))
-    table.attrs.update(ddf=inferred.method, note=inferred.note)
-    return table
+    described = inferred.described
+    first = f"{described[0].upper()}{described[1:]}."
+    return noted(table, first, inferred.note, ddf=inferred.method)
 
 
 @dataclass(frozen=True, repr=False)
@@ -114,7 +116,7 @@ class Contrast:
 
     def _lines(self) -> list[str]:
         joint = self.joint
-        lines = [f"df: {self.ddf}"]
+        lines = [f"ddf: {self.ddf}"]
         if len(self.table) > 1 and joint.num_df:
             lines.append(
                 f"joint: F({joint.num_df}, {joint.den_df:.4g}) = {joint.F:.4g}, p = {joint.p:.4g}"

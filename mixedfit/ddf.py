@@ -26,6 +26,15 @@ Ddf = Literal["satterthwaite", "kenward-roger", "containment", "residual", "norm
 _REPEATED = 1e-8
 
 
+_DESCRIBED: dict[str, str] = {
+    "satterthwaite": "degrees of freedom by Satterthwaite's method",
+    "kenward-roger": "standard errors and degrees of freedom by Kenward and Roger's method",
+    "containment": "degrees of freedom by containment",
+    "residual": "degrees of freedom: rows less fixed effects",
+    "normal": "normal distribution, with the variances taken as known",
+}
+
+
 class Denominator(Protocol):
     """A rule for denominator degrees of freedom; columns of L are those of X."""
 
@@ -110,6 +119,11 @@ class FixedInference:
     covariance: Array
     denominator: Denominator
 
+    @property
+    def described(self) -> str:
+        """The method in words, to follow a comma."""
+        return _DESCRIBED[self.method]
+
     def df(self, L: Array) -> Array:
         """Degrees of freedom of each row of L on its own, shape (m, p) to (m,)."""
         return self.denominator.df(L)
@@ -180,8 +194,11 @@ def _independent_rows(L: Array, value: Array, covariance: Array) -> tuple[Array,
 
 
 def default_ddf(fit: Fit) -> Ddf:
-    """The degrees of freedom that are reported unless others are asked for."""
-    return "satterthwaite" if fit.design.factors else "residual"
+    """The degrees of freedom a fit's verb reports: those of lmerTest and nlme."""
+    return _DEFAULTS[getattr(fit, "verb", "lmer")]
+
+
+_DEFAULTS: dict[str, Ddf] = {"lmer": "satterthwaite", "lme": "containment", "gls": "residual"}
 
 
 def inference(fit: Fit, ddf: Ddf | None = None) -> FixedInference:

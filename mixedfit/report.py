@@ -85,15 +85,6 @@ def _random_effects(varcorr: VarCorr) -> Table:
     return Table("Random effects", columns)
 
 
-_METHODS: dict[Ddf, str] = {
-    "satterthwaite": "df and p-values by Satterthwaite's method.",
-    "kenward-roger": "Standard errors, df and p-values by Kenward and Roger's method.",
-    "containment": "df by containment.",
-    "residual": "df are rows less fixed effects.",
-    "normal": "p-values of the normal distribution: variances are taken as known.",
-}
-
-
 def _fixed_effects(fit: Fit, ddf: Ddf | None) -> Table:
     inferred = inference(fit, ddf)
     table = t_table(inferred, np.eye(fit.p))
@@ -108,7 +99,8 @@ def _fixed_effects(fit: Fit, ddf: Ddf | None) -> Table:
     ]
     if normal:
         del columns[3]
-    notes = [_METHODS[inferred.method], inferred.note]
+    described = inferred.described
+    notes = [f"{described[0].upper()}{described[1:]}.", inferred.note]
     return Table("Fixed effects", columns, [note for note in notes if note])
 
 

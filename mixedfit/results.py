@@ -23,6 +23,7 @@ from mixedfit.ddf import Ddf, inference
 from mixedfit.diagnostics import Diagnostics
 from mixedfit.emmeans import MarginalMeans, marginal_means, marginal_trends
 from mixedfit.errors import DataError
+from mixedfit.exact_variance_test import VarianceTest, exact_variance_test
 from mixedfit.explain import Explanation, explain
 from mixedfit.fit import Fit, refit
 from mixedfit.influence import Influence, influence
@@ -33,6 +34,7 @@ from mixedfit.profile import Profile, profile
 from mixedfit.reference_grid import Weights
 from mixedfit.summary import Summary
 from mixedfit.varcorr import VarCorr, factor_columns, variance_components
+from mixedfit.variance_tests import random_effects_table
 
 __all__ = ["MixedResults", "bootstrap_test"]
 
@@ -152,9 +154,76 @@ class MixedResults:
         >>> import mixedfit as mf
         >>> fit = mf.lmer("score ~ Machine + (1 | Worker)", mf.datasets.load("machines"))
         >>> fit.anova(ddf="kenward-roger").round(2).to_dict("records")
-        [{'term': 'Machine', 'num_df': 2, 'den_df': 46.0, 'F': 86.75, 'p': 0.0}]
+        [{'term': 'Machine', 'num_df': 2, 'den_df': 46.0, 'F': 87.8, 'p': 0.0}]
         """
         return anova_table(self.fit, type, ddf)
+
+    def ranova(self) -> pd.DataFrame:
+        """Test the random effects: each term with slopes less one, or without it.
+
+        Slopes go first, one at a time, a factor as a whole; a term with an intercept alone is
+        removed.
+
+        Returns
+        -------
+        DataFrame
+            One row a reduced model, the fit itself first: term, n_params, llf, aic, chi2, df, p,
+            p_mixture. ``p`` is that of a chi-squared distribution, as lmerTest's ranova has it;
+            ``p_mixture`` counts that variances cannot be negative. Likelihoods are restricted when
+            the fit's is.
+
+        Notes
+        -----
+        For one effect beside k others of its term half a chi-squared with k and half one with
+        k + 1 degrees of freedom; for several effects the projection on the cone of covariance
+        matrices, in the metric of the information at the reduced fit (Self & Liang 1987, J. Am.
+        Stat. Assoc. 82; Stram & Lee 1994, Biometrics 50).
+
+        Examples
+        --------
+        >>> import mixedfit as mf
+        >>> fit = mf.lmer("Reaction ~ Days + (Days | Subject)", mf.datasets.load("sleepstudy"))
+        >>> fit.ranova()[["term", "chi2", "df"]].round(2).iloc[1:]
+                               term   chi2   df
+        1  Days in (Days | Subject)  42.84  2.0
+        """
+        return random_effects_table(self.fit)
+
+    def variance_test(
+        self, n: int = 10_000, seed: int | np.random.Generator | None = None
+    ) -> VarianceTest:
+        """Test exactly that the only variance component is zero.
+
+        Parameters
+        ----------
+        n : int
+            Draws from the null distribution; no fits are needed for them.
+        seed : int or numpy Generator, optional
+
+        Returns
+        -------
+        VarianceTest
+            ``statistic``, ``p`` (exact but for the drawing), ``p_mixture`` (for many levels).
+
+        Raises
+        ------
+        ModelError
+            If the model has more than one variance component: see `ranova`.
+
+        Notes
+        -----
+        The (restricted) likelihood ratio by its spectral representation (Crainiceanu & Ruppert
+        2004, J. R. Stat. Soc. B 66).
+
+        Examples
+        --------
+        >>> import mixedfit as mf
+        >>> fit = mf.lmer("Yield ~ 1 + (1 | Batch)", mf.datasets.load("dyestuff"))
+        >>> test = fit.variance_test(seed=1)
+        >>> round(test.statistic, 3), test.p < test.p_mixture
+        (6.369, True)
+        """
+        return exact_variance_test(self.fit, n, seed)
 
     def contrast(self, L: Any, ddf: Ddf | None = None, level: float = 0.95) -> Contrast:
         """Test combinations of the fixed effects.
@@ -772,9 +841,7 @@ class MixedResults:
         (200, 6)
         """
         own = None if statistic is None else lambda fit: statistic(MixedResults(fit))
-        return bootstrap(
-            self.fit, n, seed, kind, group=group, statistic=own, progress=progress
-        )
+        return bootstrap(self.fit, n, seed, kind, group=group, statistic=own, progress=progress)
 
     # -- tables --------------------------------------------------------------------------------
 
