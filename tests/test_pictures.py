@@ -79,9 +79,18 @@ def test_other_pictures_draw(sleep: mf.MixedResults) -> None:
 def test_a_profile_made_before_is_drawn(sleep: mf.MixedResults) -> None:
     zeta = np.linspace(-3.0, 3.0, 9)
     frame = pd.DataFrame({"parameter": "sigma", "value": 25.6 * np.exp(0.05 * zeta), "zeta": zeta})
-    assert sleep.plot.profile("sigma", frame).get_xlabel() == "sigma"
+    assert sleep.plot.profile("sigma", frame).get_xlabel() == "sigma (Reaction)"
     with pytest.raises(DataError, match="no parameter 'Days'; it has 'sigma'"):
         sleep.plot.profile("Days", frame)
+
+
+def test_a_profile_is_made_where_none_is_given(sleep: mf.MixedResults) -> None:
+    ax = sleep.plot.profile("sd[Subject, Days]")
+    assert ax.get_xlabel() == "sd[Subject, Days] (Reaction per unit of Days)"
+    ends = sleep.conf_int(0.95, method="profile").loc["sd[Subject, Days]"]
+    drawn = sorted(float(line.get_xdata()[0]) for line in ax.lines)
+    for end in ends:
+        assert np.abs(np.array(drawn) - end).min() < 2e-3 * end
 
 
 def test_nested_levels_are_named_by_both_factors() -> None:
