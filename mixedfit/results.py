@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ from mixedfit.bootstrap import Bootstrap, BootstrapInterval, BootstrapKind, boot
 from mixedfit.bootstrap_comparison import BootstrapTest, bootstrap_test_of
 from mixedfit.certificate import Optimum
 from mixedfit.coefficients import Contrast, coefficient_table, contrast
-from mixedfit.ddf import Ddf, inference
+from mixedfit.ddf import Ddf
 from mixedfit.diagnostics import Diagnostics
 from mixedfit.emmeans import MarginalMeans, marginal_means, marginal_trends
 from mixedfit.errors import DataError
@@ -30,8 +30,10 @@ from mixedfit.influence import Influence, influence
 from mixedfit.intervals import IntervalMethod, confidence_intervals
 from mixedfit.joint_tests import joint_tests
 from mixedfit.pictures import Pictures
+from mixedfit.prediction_intervals import Interval, predict_interval
 from mixedfit.profile import Profile, profile
 from mixedfit.reference_grid import Weights
+from mixedfit.robust import chosen_inference, robust_inference
 from mixedfit.summary import Summary
 from mixedfit.varcorr import VarCorr, factor_columns, variance_components
 from mixedfit.variance_tests import random_effects_table
@@ -81,24 +83,61 @@ class MixedResults:
         """Two-sided p-values of t tests with the degrees of freedom of `coef_table`."""
         return pd.Series(self.coef_table()["p"].to_numpy(), self.params.index, name="pvalues")
 
-    def cov_params(self, kind: Literal["model", "kenward-roger"] = "model") -> pd.DataFrame:
+    def cov_params(
+        self,
+        kind: Literal["model", "kenward-roger", "CR0", "CR1", "CR2"] = "model",
+        cluster: str | ArrayLike | None = None,
+    ) -> pd.DataFrame:
         """Covariance matrix of the fixed effects.
 
         Parameters
         ----------
-        kind : {"model", "kenward-roger"}
-            With the variances as if they were known, or adjusted for their being estimated.
+        kind : {"model", "kenward-roger", "CR0", "CR1", "CR2"}
+            With the variances as if they were known; adjusted for their being estimated; or robust
+            to any dependence within clusters: without correction, times ``m / (m - 1)`` for m
+            clusters, or unbiased where the model's covariance is right.
+        cluster : str or array-like, optional
+            The clusters: a grouping factor, or one label a row; by default the factor that nests
+            all others.
 
         Returns
         -------
         DataFrame of shape (p, p)
+
+        Raises
+        ------
+        ModelError, DataError
+            If no factor nests the others and none is named, or labels do not fit the rows.
+
+        Notes
+        -----
+        ``M [sum_j (W X)_j' A_j e_j e_j' A_j (W X)_j] M`` with ``W = V^-1``, ``M = (X'W X)^-1`` and
+        A_j that of Bell & McCaffrey (2002, Surv. Methodol. 28) for CR2; clusters may cut across the
+        model's groups.
+
+        Examples
+        --------
+        >>> import mixedfit as mf
+        >>> fit = mf.lmer("Reaction ~ Days + (1 | Subject)", mf.datasets.load("sleepstudy"))
+        >>> fit.cov_params("CR2").round(3).to_numpy().tolist()
+        [[46.575, -1.451], [-1.451, 2.389]]
         """
         names = self.fit.design.names
-        return pd.DataFrame(report.fixed_covariance(self.fit, kind), index=names, columns=names)
+        if kind.startswith("CR") or cluster is not None:
+            covariance = robust_inference(self.fit, kind, cluster).covariance
+        else:
+            covariance = report.fixed_covariance(self.fit, kind)
+        return pd.DataFrame(covariance, index=names, columns=names)
 
     # -- tests ---------------------------------------------------------------------------------
 
-    def coef_table(self, ddf: Ddf | None = None, level: float = 0.95) -> pd.DataFrame:
+    def coef_table(
+        self,
+        ddf: Ddf | None = None,
+        level: float = 0.95,
+        cov: str | None = None,
+        cluster: str | ArrayLike | None = None,
+    ) -> pd.DataFrame:
         """The fixed effects with tests and intervals.
 
         Parameters
@@ -108,6 +147,11 @@ class MixedResults:
             default what the verb reports: "satterthwaite" for `lmer`.
         level : float
             Of the intervals.
+        cov : {"model", "CR0", "CR1", "CR2"}, optional
+            Standard errors robust to any dependence within clusters, with degrees of freedom of
+            their own; see `cov_params`.
+        cluster : str or array-like, optional
+            The clusters of a robust ``cov``.
 
         Returns
         -------
@@ -124,7 +168,9 @@ class MixedResults:
         0  Intercept   251.405  6.825  17.0
         1       Days    10.467  1.546  17.0
         """
-        return coefficient_table(inference(self.fit, ddf), self.params.index, level)
+        return coefficient_table(
+            chosen_inference(self.fit, ddf, cov, cluster), self.params.index, level
+        )
 
     def anova(
         self,
@@ -225,7 +271,14 @@ class MixedResults:
         """
         return exact_variance_test(self.fit, n, seed)
 
-    def contrast(self, L: Any, ddf: Ddf | None = None, level: float = 0.95) -> Contrast:
+    def contrast(
+        self,
+        L: Any,
+        ddf: Ddf | None = None,
+        level: float = 0.95,
+        cov: str | None = None,
+        cluster: str | ArrayLike | None = None,
+    ) -> Contrast:
         """Test combinations of the fixed effects.
 
         Parameters
@@ -238,6 +291,11 @@ class MixedResults:
             Denominator degrees of freedom, as in `coef_table`.
         level : float
             Of the intervals.
+        cov : {"model", "CR0", "CR1", "CR2"}, optional
+            Standard errors robust to any dependence within clusters, with degrees of freedom of
+            their own; see `cov_params`.
+        cluster : str or array-like, optional
+            The clusters of a robust ``cov``.
 
         Returns
         -------
@@ -257,7 +315,8 @@ class MixedResults:
         >>> fit.contrast({"after 9 days": {"Intercept": 1, "Days": 9}}).estimate.round(2).to_dict()
         {'after 9 days': 345.61}
         """
-        return contrast(self.fit, L, ddf, level)
+        inferred = chosen_inference(self.fit, ddf, cov, cluster)
+        return contrast(self.fit, L, inferred, level)
 
     # -- variances -----------------------------------------------------------------------------
 
@@ -464,14 +523,38 @@ class MixedResults:
     def _rows(self, values: Array, name: str) -> pd.Series:
         return pd.Series(values, index=self.fit.design.index, name=name)
 
+    @overload
+    def predict(
+        self,
+        newdata: Any = ...,
+        *,
+        groups: prediction.Groups = ...,
+        new_levels: prediction.NewLevels = ...,
+        interval: None = ...,
+        level: float = ...,
+    ) -> pd.Series: ...
+
+    @overload
+    def predict(
+        self,
+        newdata: Any = ...,
+        *,
+        groups: prediction.Groups = ...,
+        new_levels: prediction.NewLevels = ...,
+        interval: Interval,
+        level: float = ...,
+    ) -> pd.DataFrame: ...
+
     def predict(
         self,
         newdata: Any = None,
         *,
         groups: prediction.Groups = "all",
         new_levels: prediction.NewLevels = "raise",
-    ) -> pd.Series:
-        """Predict the mean response.
+        interval: Interval | None = None,
+        level: float = 0.95,
+    ) -> pd.Series | pd.DataFrame:
+        """Predict the mean response, or an interval for it or for a new observation.
 
         Parameters
         ----------
@@ -481,16 +564,29 @@ class MixedResults:
             Grouping factors whose random effects are included.
         new_levels : {"raise", "population"}
             Levels the fit did not have: an error that names them, or random effects of zero.
+        interval : {None, "confidence", "prediction"}
+            "confidence" is for the mean of a row given the levels that are included; levels left
+            out or new are averaged over. "prediction" is for a new observation: it adds the
+            residual variance and, for every level left out or new, that of its effects.
+            Observations have the weights of the fit's rows, and weight 1 in ``newdata``.
+        level : float
+            Of the intervals.
 
         Returns
         -------
-        Series
-            One value a row; missing where a value it needs is missing.
+        Series or DataFrame
+            One value a row; with an interval the columns estimate, se, lower, upper. Missing where
+            a value it needs is missing.
 
         Raises
         ------
         DataError
             If a column is missing or holds levels the fit did not have.
+
+        Notes
+        -----
+        Intervals count that fixed and random effects are estimated together, and that their
+        covariances are estimated: see `mixedfit.prediction_intervals`.
 
         Examples
         --------
@@ -499,7 +595,13 @@ class MixedResults:
         >>> new = {"Days": [0, 10], "Subject": [308, 999]}
         >>> fit.predict(new, new_levels="population").round(2).tolist()
         [253.66, 356.08]
+        >>> fit.predict(new, new_levels="population", interval="prediction").round(1)
+           estimate    se  lower  upper
+        0     253.7  29.1  196.3  311.1
+        1     356.1  72.3  205.1  507.1
         """
+        if interval is not None:
+            return predict_interval(self.fit, newdata, groups, new_levels, interval, level)
         return prediction.predict(self.fit, newdata, groups, new_levels)
 
     def simulate(self, n: int = 1, seed: int | np.random.Generator | None = None) -> pd.DataFrame:
@@ -557,7 +659,7 @@ class MixedResults:
     @property
     def plot(self) -> Pictures:
         """Pictures, each of which returns matplotlib Axes: ``fit.plot.residuals()``, ..."""
-        return Pictures(self.fit, lambda: self.profile().to_frame())
+        return Pictures(self.fit, lambda name: self.profile(parameters=name).to_frame())
 
     @property
     def diagnostics(self) -> Diagnostics:
@@ -610,6 +712,8 @@ class MixedResults:
         at: Mapping[str, Any] | None = None,
         ddf: Ddf | None = None,
         weights: Weights = "equal",
+        cov: str | None = None,
+        cluster: str | ArrayLike | None = None,
     ) -> MarginalMeans:
         """Estimated marginal means: the mean response at each level, the rest averaged or held.
 
@@ -627,6 +731,11 @@ class MixedResults:
             How combinations of other factors are averaged: all alike, by how often they occur
             jointly, by the product of how often each level occurs, by how often they occur at the
             level in question, or alike where they occur at all.
+        cov : {"model", "CR0", "CR1", "CR2"}, optional
+            Standard errors robust to any dependence within clusters, with degrees of freedom of
+            their own; see `cov_params`.
+        cluster : str or array-like, optional
+            The clusters of a robust ``cov``.
 
         Returns
         -------
@@ -654,7 +763,8 @@ class MixedResults:
         1       B     60.32  2.23
         2       C     66.27  2.23
         """
-        return marginal_means(self.fit, inference(self.fit, ddf), specs, by, at, weights)
+        inferred = chosen_inference(self.fit, ddf, cov, cluster)
+        return marginal_means(self.fit, inferred, specs, by, at, weights)
 
     def emtrends(
         self,
@@ -664,12 +774,14 @@ class MixedResults:
         at: Mapping[str, Any] | None = None,
         ddf: Ddf | None = None,
         weights: Weights = "equal",
+        cov: str | None = None,
+        cluster: str | ArrayLike | None = None,
     ) -> MarginalMeans:
         """Estimated slopes of the mean response in a covariate, by level.
 
         Parameters
         ----------
-        specs, by, at, ddf, weights
+        specs, by, at, ddf, weights, cov, cluster
             As for `emmeans`.
         var : str
             A numeric variable of the fixed part, or a function of one such as ``"log(x)"``.
@@ -693,13 +805,16 @@ class MixedResults:
         0    Male    0.7844  0.0775
         1  Female    0.4795  0.0935
         """
-        return marginal_trends(self.fit, inference(self.fit, ddf), specs, var, by, at, weights)
+        inferred = chosen_inference(self.fit, ddf, cov, cluster)
+        return marginal_trends(self.fit, inferred, specs, var, by, at, weights)
 
     def joint_tests(
         self,
         by: str | Sequence[str] | None = None,
         at: Mapping[str, Any] | None = None,
         ddf: Ddf | None = None,
+        cov: str | None = None,
+        cluster: str | ArrayLike | None = None,
     ) -> pd.DataFrame:
         """Test each main effect and interaction of the marginal means.
 
@@ -710,6 +825,8 @@ class MixedResults:
         at : dict, optional
             Values to use instead, as for `emmeans`.
         ddf : str, optional
+            As for `emmeans`.
+        cov, cluster
             As for `emmeans`.
 
         Returns
@@ -722,7 +839,8 @@ class MixedResults:
         An effect is the interaction contrasts of its variables' levels, averaged over the others
         with equal weights, whatever the factors' coding; covariates vary by one about their mean.
         """
-        return joint_tests(self.fit, inference(self.fit, ddf), by, at)
+        inferred = chosen_inference(self.fit, ddf, cov, cluster)
+        return joint_tests(self.fit, inferred, by, at)
 
     # -- intervals -----------------------------------------------------------------------------
 
