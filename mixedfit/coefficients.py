@@ -12,7 +12,7 @@ from scipy import stats
 
 from mixedfit.arrays import Array
 from mixedfit.contrasts import read_contrasts
-from mixedfit.ddf import Ddf, FixedInference, JointTest, inference
+from mixedfit.ddf import FixedInference, JointTest
 from mixedfit.errors import MixedfitError
 from mixedfit.estimable import estimable
 from mixedfit.fit import Fit
@@ -132,9 +132,9 @@ class Contrast:
         return shown + "".join(f"<p>{html.escape(line)}</p>" for line in self._lines())
 
 
-def contrast(fit: Fit, contrasts: Any, ddf: Ddf | None, level: float) -> Contrast:
+def contrast(fit: Fit, contrasts: Any, inferred: FixedInference, level: float) -> Contrast:
     """Test combinations of the coefficients (`MixedResults.contrast`)."""
-    inferred, design = inference(fit, ddf), fit.design
+    design = fit.design
     hypothesis = read_contrasts(contrasts, design.recipe.names, design.kept.tolist())
     known = estimable(fit, hypothesis.L)
     L = hypothesis.L[:, design.kept]

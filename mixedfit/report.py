@@ -149,7 +149,9 @@ def fixed_covariance(fit: Fit, kind: str) -> Array:
         return model_covariance(fit)
     if kind == "kenward-roger":
         return inference(fit, "kenward-roger").covariance
-    raise MixedfitError(f"kind must be 'model' or 'kenward-roger', not {kind!r}")
+    raise MixedfitError(
+        f"kind must be 'model', 'kenward-roger', 'CR0', 'CR1' or 'CR2', not {kind!r}"
+    )
 
 
 def akaike(fit: Fit) -> float:

@@ -26,14 +26,14 @@ from numpy.typing import ArrayLike
 from scipy import linalg, sparse
 
 from mixedfit.arrays import Array, IntArray
-from mixedfit.ddf import FixedInference
+from mixedfit.ddf import Ddf, FixedInference, inference
 from mixedfit.deletion import weighted_rows
 from mixedfit.errors import ModelError
 from mixedfit.fit import Fit
 from mixedfit.influence import grouping_of
 from mixedfit.threads import one_thread
 
-__all__ = ["RobustKind", "check_kind", "default_cluster", "robust_inference"]
+__all__ = ["RobustKind", "check_kind", "chosen_inference", "default_cluster", "robust_inference"]
 
 RobustKind = Literal["CR0", "CR1", "CR2"]
 
@@ -359,3 +359,23 @@ def _robust(fit: Fit, kind: RobustKind, name: str, clusters: IntArray, m: int) -
     note = f"Robust ({kind}) to any dependence within the {m} levels of {name}."
     denominator = _UserColumns(_Clustered(model, clusters, m, adjusted), total)
     return FixedInference(kind, note, fit.estimate.beta, covariance, denominator)
+
+
+def chosen_inference(
+    fit: Fit, ddf: Ddf | None, cov: str | None, cluster: str | ArrayLike | None
+) -> FixedInference:
+    """Inference by degrees of freedom of the model, or by a robust covariance with its own.
+
+    Raises
+    ------
+    ModelError
+        If both are asked for, or clusters without a robust covariance.
+    """
+    if cov in (None, "model"):
+        if cluster is not None:
+            raise ModelError("cluster= goes with a robust covariance: add cov='CR2'")
+        return inference(fit, ddf)
+    kind = check_kind(str(cov))
+    if ddf is not None:
+        raise ModelError(f"cov={kind!r} brings degrees of freedom of its own: leave ddf= out")
+    return robust_inference(fit, kind, cluster)
