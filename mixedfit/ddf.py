@@ -32,9 +32,9 @@ _DESCRIBED: dict[str, str] = {
     "containment": "degrees of freedom by containment",
     "residual": "degrees of freedom: rows less fixed effects",
     "normal": "normal distribution, with the variances taken as known",
-    "CR0": "cluster-robust standard errors (CR0), df by Satterthwaite's method",
-    "CR1": "cluster-robust standard errors (CR1), df by Satterthwaite's method",
-    "CR2": "cluster-robust standard errors (CR2), df by Satterthwaite's method",
+    "CR0": "cluster-robust (CR0) standard errors and degrees of freedom",
+    "CR1": "cluster-robust (CR1) standard errors and degrees of freedom",
+    "CR2": "cluster-robust (CR2) standard errors and degrees of freedom",
 }
 
 

@@ -90,7 +90,7 @@ class Influence:
         return f"Influence by deletion, {fixed}: {shown}\n{largest.to_string()}"
 
 
-def grouping_of(fit: Fit, group: Any) -> tuple[str, IntArray, pd.Index]:
+def grouping_of(fit: Fit, group: Any, argument: str = "group") -> tuple[str, IntArray, pd.Index]:
     """Name, level of each row used and labels of a grouping of the rows.
 
     Parameters
@@ -98,6 +98,8 @@ def grouping_of(fit: Fit, group: Any) -> tuple[str, IntArray, pd.Index]:
     fit : Fit
     group : str or array-like
         A grouping factor of the fit, or one label a row used (or a row of the data).
+    argument : str
+        What the caller's argument is called.
 
     Raises
     ------
@@ -112,20 +114,20 @@ def grouping_of(fit: Fit, group: Any) -> tuple[str, IntArray, pd.Index]:
         known = ", ".join(repr(f.name) for f in design.factors) or "none"
         raise DataError(
             f"{group!r} is no grouping factor of this fit (it has {known}); for another grouping "
-            "pass its column, as in group=data['site']"
+            f"pass its column, as in {argument}=data['site']"
         )
     labels = group if isinstance(group, pd.Series) else pd.Series(np.asarray(group))
-    name = str(labels.name) if labels.name is not None else "group"
+    name = str(labels.name) if labels.name is not None else argument
     if len(labels) != design.n and design.positions is not None:
         if len(labels) <= int(design.positions.max()):
-            raise DataError(f"group has {len(labels)} labels for {design.n} rows used")
+            raise DataError(f"{argument} has {len(labels)} labels for {design.n} rows used")
         labels = labels.iloc[design.positions]
     if len(labels) != design.n:
-        raise DataError(f"group has {len(labels)} labels for {design.n} rows used")
+        raise DataError(f"{argument} has {len(labels)} labels for {design.n} rows used")
     frame = read_frame({name: labels}, [name])
     missing = frame.missing(name)
     if missing is not None:
-        raise DataError(f"group {name!r} has {int(missing.sum())} missing labels")
+        raise DataError(f"{argument} {name!r} has {int(missing.sum())} missing labels")
     factor = GroupingFactor.learn((name,), frame)
     return name, factor.codes, factor.levels
 

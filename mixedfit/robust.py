@@ -337,7 +337,7 @@ def robust_inference(
     key = f"robust {kind} {cluster}" if isinstance(cluster, str) else None
     if key is not None and key in fit.computed:
         return cast("FixedInference", fit.computed[key])
-    name, codes, levels = grouping_of(fit, cluster)
+    name, codes, levels = grouping_of(fit, cluster, "cluster")
     m = len(levels)
     if m < 2:
         raise ModelError(f"{name!r} has one level: a robust covariance needs at least two clusters")
@@ -356,7 +356,7 @@ def _robust(fit: Fit, kind: RobustKind, name: str, clusters: IntArray, m: int) -
     working = scores.T @ scores * (m / (m - 1.0) if kind == "CR1" else 1.0)
     total = basis.fixed.total
     covariance = basis.scale**2 * (total @ working @ total.T)
-    note = f"Robust ({kind}) to any dependence within the {m} levels of {name}."
+    note = f"Clusters are the {m} levels of {name}."
     denominator = _UserColumns(_Clustered(model, clusters, m, adjusted), total)
     return FixedInference(kind, note, fit.estimate.beta, covariance, denominator)
 
