@@ -24,6 +24,9 @@ from mixedfit.working import WorkingRows
 
 __all__ = ["Fit", "fit_design", "likelihood_of", "refit"]
 
+# Residual variance, relative to that of a least-squares fit, that is rounding.
+_NO_RESIDUAL = 1e-12
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -152,6 +155,11 @@ def _search(
     starts = likelihood.starts() if starts is None else starts
     minima = [minimise(likelihood.at(states), control) for states in starts]
     best = min(minima, key=lambda minimum: minimum.point.fun)
+    if not best.converged and best.point.remainder.r2 < _NO_RESIDUAL * likelihood.df:
+        raise ModelError(
+            f"the random effects reproduce {design.response.name!r} exactly: no residual variation "
+            "is left; use fewer random effects, or check for duplicated responses"
+        )
     labels = [term.effect.label for term in design.terms]
     optimum, evaluation = certify(best, labels, identified)
     fit = Fit(design, likelihood.method, optimum)

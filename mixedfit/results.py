@@ -632,7 +632,10 @@ class MixedResults:
         -------
         MixedResults
         """
-        values = np.asarray(y, dtype=float)
+        try:
+            values = np.asarray(y, dtype=float)
+        except (TypeError, ValueError):
+            raise DataError("the response must be numbers, one for each row used") from None
         if values.shape != (self.nobs,):
             raise DataError(f"the response must have one value for each of {self.nobs} rows used")
         if not np.isfinite(values).all():
