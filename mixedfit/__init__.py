@@ -1,6 +1,7 @@
 """Mixed models and empirical Bayes."""
 
 from mixedfit import datasets
+from mixedfit.compare import anova
 from mixedfit.correlation import CorAR1, CorARMA, CorCAR1, CorCompSymm, CorSymm
 from mixedfit.correlation_spatial import CorExp, CorGaus, CorLin, CorRatio, CorSpher
 from mixedfit.crosscheck import CrossCheck, crosscheck
@@ -49,6 +50,7 @@ __all__ = [
     "VarFixed",
     "VarIdent",
     "VarPower",
+    "anova",
     "bootstrap_test",
     "crosscheck",
     "datasets",

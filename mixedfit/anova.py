@@ -13,6 +13,8 @@ from mixedfit.ddf import Ddf, JointTest, containment, inference
 from mixedfit.errors import MixedfitError
 from mixedfit.fit import Fit
 from mixedfit.hypotheses import marginal, sequential, type_1, type_2, type_3
+from mixedfit.linalg import cholesky
+from mixedfit.noted import NotedFrame, noted
 
 __all__ = ["AnovaType", "anova_table", "term_columns", "term_hypotheses"]
 
@@ -45,31 +47,34 @@ def term_hypotheses(fit: Fit, kind: AnovaType) -> list[Array]:
     if kind == "marginal":
         return marginal(fit.p, terms)
     if kind == "sequential":
-        return sequential(np.asarray(np.linalg.inv(fit.estimate.unscaled_covariance)), terms)
+        return sequential(_whitened_root(fit), terms)
     if f"type {kind}" not in fit.computed:
         fit.computed[f"type {kind}"] = _by_type(fit, kind, terms)
     return cast("list[Array]", fit.computed[f"type {kind}"])
+
+
+def _whitened_root(fit: Fit) -> Array:
+    """A square root of ``X'V^-1 X``, shape (p, p)."""
+    S = fit.evaluation.eliminated.S[: fit.p, : fit.p]
+    return cholesky(S).T @ fit.estimate.basis.fixed.inverse
 
 
 def _by_type(fit: Fit, kind: AnovaType, terms: list[IntArray]) -> list[Array]:
     design = fit.design
     several = sum(term.label != "1" for term in design.recipe.terms) > 1
     if kind == 1 or not several:
-        return type_1(design.X.T @ design.X, terms)
+        return type_1(design.X, terms)
     if design.frame is None:
         raise MixedfitError("this fit does not keep its data: only type 1 tests can be had")
     columns, indicators = design.recipe.indicators(design.frame)
     left = [t for t, own in enumerate(terms) if len(own)]
     own, named = [terms[t] for t in left], [indicators[t] for t in left]
-    if kind == 2:
-        found = type_2(design.X.T @ design.X, own, named)
-    else:
-        found = type_3(columns, named, design.X)
+    found = type_2(design.X, own, named) if kind == 2 else type_3(columns, named, design.X)
     by_term = dict(zip(left, found, strict=True))
     return [by_term.get(t, np.zeros((0, fit.p))) for t in range(len(terms))]
 
 
-def anova_table(fit: Fit, kind: AnovaType | str = 3, ddf: Ddf | None = None) -> pd.DataFrame:
+def anova_table(fit: Fit, kind: AnovaType | str = 3, ddf: Ddf | None = None) -> NotedFrame:
     """One row a term: term, num_df, den_df, F, p (`MixedResults.anova`)."""
     kind = check_type(kind)
     inferred = inference(fit, ddf)
@@ -77,6 +82,8 @@ def anova_table(fit: Fit, kind: AnovaType | str = 3, ddf: Ddf | None = None) -> 
     tests = [inferred.joint(L) for L in term_hypotheses(fit, kind)]
     if inferred.method == "containment":
         tests = _contained(fit, terms, tests)
+    if kind in ("sequential", "marginal"):
+        tests = _as_nlme(fit, tests)
     # Terms of which nothing is left come last, as in lmerTest.
     order = sorted(range(len(tests)), key=lambda t: tests[t].num_df == 0)
     with_intercept = kind in ("sequential", "marginal")
@@ -94,14 +101,16 @@ def anova_table(fit: Fit, kind: AnovaType | str = 3, ddf: Ddf | None = None) -> 
             "p": np.array([test.p for _, test in rows], dtype=float),
         }
     )
-    note = inferred.note
-    empty = [label for label, test in rows if not test.num_df]
-    if empty:
-        note = (f"{note} " if note else "") + (
-            f"Nothing is left to test of {', '.join(empty)}: all its columns repeat others."
-        )
-    table.attrs.update(type=kind, ddf=inferred.method, note=note)
-    return table
+    empty = ", ".join(label for label, test in rows if not test.num_df)
+    return noted(
+        table,
+        f"{kind.capitalize() if isinstance(kind, str) else f'Type {kind}'} tests,",
+        f"{inferred.described}.",
+        inferred.note,
+        f"Nothing can be tested of {empty}: other terms take its place." if empty else "",
+        type=kind,
+        ddf=inferred.method,
+    )
 
 
 def _contained(fit: Fit, terms: list[IntArray], tests: list[JointTest]) -> list[JointTest]:
@@ -117,6 +126,17 @@ def _contained(fit: Fit, terms: list[IntArray], tests: list[JointTest]) -> list[
         p = float(stats.f.sf(test.F, test.num_df, den_df))
         out.append(JointTest(test.num_df, den_df, test.F, p))
     return out
+
+
+def _as_nlme(fit: Fit, tests: list[JointTest]) -> list[JointTest]:
+    """After lme by maximum likelihood, F with the residual variance times ``n / (n - p)``."""
+    if getattr(fit, "verb", "lmer") != "lme" or fit.method != "ML":
+        return tests
+    F = [test.F * (fit.n - fit.p) / fit.n for test in tests]
+    return [
+        JointTest(test.num_df, test.den_df, f, float(stats.f.sf(f, test.num_df, test.den_df)))
+        for test, f in zip(tests, F, strict=True)
+    ]
 
 
 def _whole(numbers: list[float]) -> Array | IntArray:

@@ -12,10 +12,11 @@ from scipy import stats
 
 from mixedfit.arrays import Array
 from mixedfit.contrasts import read_contrasts
-from mixedfit.ddf import Ddf, FixedInference, JointTest, inference
+from mixedfit.ddf import FixedInference, JointTest
 from mixedfit.errors import MixedfitError
 from mixedfit.estimable import estimable
 from mixedfit.fit import Fit
+from mixedfit.noted import NotedFrame, noted
 
 __all__ = ["Contrast", "coefficient_table", "contrast", "t_table"]
 
@@ -50,12 +51,13 @@ def check_level(level: float) -> float:
     return float(level)
 
 
-def coefficient_table(inferred: FixedInference, names: pd.Index, level: float) -> pd.DataFrame:
+def coefficient_table(inferred: FixedInference, names: pd.Index, level: float) -> NotedFrame:
     """One row a coefficient: term, estimate, se, df, t, p, lower, upper."""
     table = with_limits(t_table(inferred, np.eye(len(names))), level)
     table.insert(0, "term", list(names))
-    table.attrs.update(ddf=inferred.method, note=inferred.note)
-    return table
+    described = inferred.described
+    first = f"{described[0].upper()}{described[1:]}."
+    return noted(table, first, inferred.note, ddf=inferred.method)
 
 
 @dataclass(frozen=True, repr=False)
@@ -77,7 +79,7 @@ class Contrast:
 
     table: pd.DataFrame
     joint: JointTest
-    ddf: Ddf
+    ddf: str
     note: str
 
     def to_frame(self) -> pd.DataFrame:
@@ -114,7 +116,7 @@ class Contrast:
 
     def _lines(self) -> list[str]:
         joint = self.joint
-        lines = [f"df: {self.ddf}"]
+        lines = [f"ddf: {self.ddf}"]
         if len(self.table) > 1 and joint.num_df:
             lines.append(
                 f"joint: F({joint.num_df}, {joint.den_df:.4g}) = {joint.F:.4g}, p = {joint.p:.4g}"
@@ -130,9 +132,9 @@ class Contrast:
         return shown + "".join(f"<p>{html.escape(line)}</p>" for line in self._lines())
 
 
-def contrast(fit: Fit, contrasts: Any, ddf: Ddf | None, level: float) -> Contrast:
+def contrast(fit: Fit, contrasts: Any, inferred: FixedInference, level: float) -> Contrast:
     """Test combinations of the coefficients (`MixedResults.contrast`)."""
-    inferred, design = inference(fit, ddf), fit.design
+    design = fit.design
     hypothesis = read_contrasts(contrasts, design.recipe.names, design.kept.tolist())
     known = estimable(fit, hypothesis.L)
     L = hypothesis.L[:, design.kept]

@@ -76,6 +76,13 @@ class Structure(ABC):
     def curvature(self, state: Array, adjoint: Array) -> Array:
         """Second derivatives of ``sum(adjoint * G)`` in the coordinates, shape (r, r)."""
 
+    def of_columns(self, columns: IntArray) -> Structure | None:
+        """The family of the covariances of some of the columns, increasing places.
+
+        None where that is no family of the same kind.
+        """
+        return None
+
     def linear_basis(self) -> Array | None:
         """Symmetric matrices of which the family's G are the (semidefinite) linear combinations.
 
@@ -156,6 +163,9 @@ class Unstructured(Structure):
         rows, columns = self._lower
         outer = U.T[rows, :, None] * (s[columns, None] * U.T[columns])[:, None, :]
         return outer + outer.transpose(0, 2, 1)
+
+    def of_columns(self, columns: IntArray) -> Structure:
+        return Unstructured(len(columns)) if len(columns) > 1 else Diagonal(1)
 
     def linear_basis(self) -> Array:
         rows, columns = self._lower
@@ -249,6 +259,9 @@ class Diagonal(_Parametric):
         index = np.arange(self.size)
         tangents[index, index, index] = 2.0 * state
         return tangents
+
+    def of_columns(self, columns: IntArray) -> Structure:
+        return Diagonal(len(columns), self.homogeneous)
 
     def linear_basis(self) -> Array:
         return 0.5 * self.tangents(np.ones(self.n_params))
@@ -372,6 +385,11 @@ class CompoundSymmetry(_ScaledCorrelation):
 
     size: int
     homogeneous: bool = False
+
+    def of_columns(self, columns: IntArray) -> Structure:
+        if len(columns) == 1:
+            return Diagonal(1)
+        return CompoundSymmetry(len(columns), self.homogeneous)
 
     def linear_basis(self) -> Array | None:
         if not self.homogeneous:

@@ -26,6 +26,18 @@ Ddf = Literal["satterthwaite", "kenward-roger", "containment", "residual", "norm
 _REPEATED = 1e-8
 
 
+_DESCRIBED: dict[str, str] = {
+    "satterthwaite": "degrees of freedom by Satterthwaite's method",
+    "kenward-roger": "standard errors and degrees of freedom by Kenward and Roger's method",
+    "containment": "degrees of freedom by containment",
+    "residual": "degrees of freedom: rows less fixed effects",
+    "normal": "normal distribution, with the variances taken as known",
+    "CR0": "cluster-robust (CR0) standard errors and degrees of freedom",
+    "CR1": "cluster-robust (CR1) standard errors and degrees of freedom",
+    "CR2": "cluster-robust (CR2) standard errors and degrees of freedom",
+}
+
+
 class Denominator(Protocol):
     """A rule for denominator degrees of freedom; columns of L are those of X."""
 
@@ -92,9 +104,10 @@ class FixedInference:
 
     Attributes
     ----------
-    method : {"satterthwaite", "kenward-roger", "containment", "residual", "normal"}
-        What was used; Kenward-Roger gives way to Satterthwaite where a covariance is not linear
-        in its parameters.
+    method : str
+        What was used: "satterthwaite", "kenward-roger" (which gives way to Satterthwaite where a
+        covariance is not linear in its parameters), "containment", "residual", "normal", or the
+        name of a robust covariance.
     note : str
         Empty, or a sentence for the user.
     estimates : array of shape (p,)
@@ -103,11 +116,16 @@ class FixedInference:
     denominator : Denominator
     """
 
-    method: Ddf
+    method: str
     note: str
     estimates: Array
     covariance: Array
     denominator: Denominator
+
+    @property
+    def described(self) -> str:
+        """The method in words, to follow a comma."""
+        return _DESCRIBED[self.method]
 
     def df(self, L: Array) -> Array:
         """Degrees of freedom of each row of L on its own, shape (m, p) to (m,)."""
@@ -179,9 +197,11 @@ def _independent_rows(L: Array, value: Array, covariance: Array) -> tuple[Array,
 
 
 def default_ddf(fit: Fit) -> Ddf:
-    """The degrees of freedom that are reported unless others are asked for."""
-    defaults: dict[str, Ddf] = {"lmer": "satterthwaite", "lme": "containment", "gls": "residual"}
-    return defaults[fit.verb]
+    """The degrees of freedom a fit's verb reports: those of lmerTest and nlme."""
+    return _DEFAULTS[fit.verb]
+
+
+_DEFAULTS: dict[str, Ddf] = {"lmer": "satterthwaite", "lme": "containment", "gls": "residual"}
 
 
 def inference(fit: Fit, ddf: Ddf | None = None) -> FixedInference:

@@ -30,7 +30,15 @@ from mixedfit.fit import Fit
 from mixedfit.threads import one_thread
 from mixedfit.working import WorkingRows
 
-__all__ = ["Deleted", "EffectsInverse", "RowParts", "delete_groups", "delete_rows", "row_parts"]
+__all__ = [
+    "Deleted",
+    "EffectsInverse",
+    "RowParts",
+    "delete_groups",
+    "delete_rows",
+    "row_parts",
+    "weighted_rows",
+]
 
 # Numbers held at once by a table or a batch.
 _ROOM = 2**25
@@ -158,7 +166,7 @@ class RowParts:
     marginal_variance: Array
 
 
-def _weighted_rows(fit: Fit, eliminated: Eliminated) -> Array:
+def weighted_rows(fit: Fit, eliminated: Eliminated) -> Array:
     """Rows of ``V^-1[X y]``, shape (p + 1, n)."""
     rows, products = fit.rows, fit.likelihood.products
     E = np.concatenate([rows.X, rows.y[None]])
@@ -187,7 +195,7 @@ def row_parts(fit: Fit) -> RowParts:
     with one_thread():
         eliminated, rows = fit.evaluation.eliminated, fit.rows
         remainder = fit.evaluation.remainder
-        E = _weighted_rows(fit, eliminated)
+        E = weighted_rows(fit, eliminated)
         N = np.ones(fit.n)
         if rows.Z:
             N = _inverse_diagonal(rows, EffectsInverse(eliminated, rows))

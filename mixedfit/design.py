@@ -410,6 +410,12 @@ def _codings(
     for name, contrast in contrasts.items():
         if name not in names:
             raise DataError(f"contrasts name {name!r}, which the formula does not use")
+        column = frame[name]
+        if not isinstance(column, Labels) and column.dtype.kind != "b":
+            raise DataError(
+                f"contrasts name {name!r}, which holds numbers; make it categorical in the data, "
+                f"or write 'C({name}, contr.sum)' in the formula"
+            )
         if isinstance(contrast, str):
             if contrast not in _CONTRASTS:
                 allowed = ", ".join(repr(c) for c in _CONTRASTS)

@@ -92,7 +92,7 @@ class Diagnostics:
         Returns
         -------
         ScaledResiduals
-            ``.values``, uniform where the model holds, and ``.tests``.
+            ``.residuals``, uniform where the model holds, and ``.tests``.
 
         Examples
         --------

@@ -23,8 +23,8 @@ from mixedfit.errors import ModelError
 from mixedfit.fit import Fit
 from mixedfit.linear_estimates import LinearEstimates, Scale, check_level, table
 from mixedfit.marginal_specs import MarginalSpecs
+from mixedfit.noted import NotedFrame, noted
 from mixedfit.reference_grid import ReferenceGrid, Weights
-from mixedfit.summary import Table, TableColumn, format_numbers
 from mixedfit.transformation import Transformation
 from mixedfit.trends import slopes, trend_variable
 
@@ -84,7 +84,7 @@ class MarginalMeans:
         level: float = 0.95,
         adjust: Adjustment = "none",
         type: Scale = "link",  # noqa: A002  R's name
-    ) -> pd.DataFrame:
+    ) -> NotedFrame:
         """One row a mean.
 
         Parameters
@@ -117,8 +117,8 @@ class MarginalMeans:
         if type == "response":
             columns = _back_transformed(columns, self._known_transformation())
         frame = pd.DataFrame({**self._labels((*self.specs, *self.by)), **columns})
-        frame.attrs["notes"] = [*self._scale_notes(type), *self.notes]
-        return frame
+        ddf = self.estimates.inference.method
+        return noted(frame, *self._scale_notes(type), *self.notes, ddf=ddf)
 
     def pairs(
         self,
@@ -177,7 +177,7 @@ class MarginalMeans:
         -------
         DataFrame
             contrast (or a column a factor for interactions), the ``by`` columns, estimate, se, df,
-            t, p, lower, upper; ``.attrs["notes"]`` says how p-values were adjusted.
+            t, p, lower, upper; a note below says how p-values were adjusted.
 
         Raises
         ------
@@ -222,10 +222,10 @@ class MarginalMeans:
         firsts = np.array([members[0] for members in groups], dtype=int)
         own = self._labels(by, np.repeat(firsts, q))
         frame = pd.DataFrame({**labels, **own, **columns})
-        if not rows.estimable.all():
+        if not rows.estimable.all() and _NON_ESTIMABLE not in self.notes:
             notes.append(_NON_ESTIMABLE)
-        frame.attrs["notes"] = [*notes, *self.notes]
-        return frame
+        ddf = self.estimates.inference.method
+        return noted(frame, *notes, *self.notes, ddf=ddf, adjust=adjust)
 
     def on_response(self) -> MarginalMeans:
         """The same means on the response's own scale, so that differences are compared there.
@@ -319,26 +319,14 @@ class MarginalMeans:
         ]
 
     def __repr__(self) -> str:
-        return self._table().as_text()
+        return repr(self.to_frame())
 
     def _repr_html_(self) -> str:
-        return self._table().as_html()
-
-    def _table(self) -> Table:
-        frame = self.to_frame()
-        columns = [
-            TableColumn(name, [str(value) for value in frame[name]], "left")
-            for name in (*self.specs, *self.by)
-        ]
-        columns += [
-            TableColumn(name, format_numbers(frame[name]))
-            for name in ("estimate", "se", "df", "lower", "upper")
-        ]
-        return Table("", columns, [*self._scale_notes("link"), *self.notes])
+        return self.to_frame()._repr_html_()
 
 
 _NON_ESTIMABLE = (
-    "nan: non-estimable, the data hold no rows that could tell (empty cells, aliased columns)."
+    "Without a number: non-estimable, as no rows could tell (empty cells or repeated columns)."
 )
 
 
@@ -426,7 +414,8 @@ def _averaged(
     estimates = LinearEstimates(fit, inference, average @ rows, average @ constant, void)
     transformation = Transformation.of(fit.design.response.expression)
     notes = _notes(grid, names, weights)
-    notes.append(f"Degrees of freedom: {inference.method}.")
+    described = inference.described
+    notes.append(f"{described[0].upper()}{described[1:]}.")
     if inference.note:
         notes.append(inference.note)
     if not estimates.estimable.all():
@@ -460,9 +449,10 @@ def _notes(grid: ReferenceGrid, names: tuple[str, ...], weights: Weights) -> lis
         if term.variables & set(names) and term.variables & set(others)
     ]
     if hidden:
+        what = "interaction" if len(hidden) == 1 else "interactions"
         notes.append(
-            f"The model has {', '.join(hidden)}: these means hold for the average above and differ "
-            "elsewhere; by= and at= tell them apart."
+            f"The model has the {what} {', '.join(hidden)}, which these means average over or hold "
+            "at a value; by= and at= show it."
         )
     return notes
 

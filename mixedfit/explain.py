@@ -130,11 +130,11 @@ def _boundary(fit: Fit) -> str:
     return (
         f"The {_criterion(fit)} has its minimum at the edge of what covariances can be: some "
         "combination of random effects is estimated to have no variance at all, or a correlation "
-        "is at its limit, and the criterion rises as soon as it leaves the edge. This is a result, not a failure: the levels differ in "
-        "that combination no more than the residual variation alone would make them seem to. The "
-        "fixed effects and their standard errors hold for the variances found. Standard errors "
-        "and Wald intervals of the variance concerned do not exist; profile intervals are "
-        "one-sided."
+        "is at its limit, and the criterion rises as soon as it leaves the edge. This is a result, "
+        "not a failure: the levels differ in that combination no more than the residual variation "
+        "alone would make them seem to. The fixed effects and their standard errors hold for the "
+        "variances found. Standard errors and Wald intervals of the variance concerned do not "
+        "exist; profile intervals are one-sided."
     )
 
 

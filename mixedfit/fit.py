@@ -39,6 +39,9 @@ _MOST_SEARCHES = 6
 _APART = 0.1
 _NEAR = 6.0
 
+# Residual variance, relative to that of a least-squares fit, that is rounding.
+_NO_RESIDUAL = 1e-12
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -204,6 +207,11 @@ def _search(
         best = _settled(design, best, control)
         assert isinstance(best.point, ResidualEvaluation)
         design = replace(design, residual=best.point.problem.residual)
+    if not best.converged and best.point.remainder.r2 < _NO_RESIDUAL * best.point.likelihood.df:
+        raise ModelError(
+            f"the random effects reproduce {design.response.name!r} exactly: no residual variation "
+            "is left; use fewer random effects, or check for duplicated responses"
+        )
     labels = [term.effect.label for term in design.terms]
     optimum, evaluation = certify(best, labels, identified, _residual_names(design))
     fit = Fit(design, problem.method, optimum, verb)

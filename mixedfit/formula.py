@@ -116,7 +116,6 @@ class Formula:
     random: tuple[RandomEffect, ...] = field(default=())
 
 
-@lru_cache(maxsize=512)
 def parse(text: str) -> Formula:
     """Read a two-sided formula.
 
@@ -143,7 +142,20 @@ def parse(text: str) -> Formula:
     'x + I(x**2)'
     """
     if not isinstance(text, str):
-        raise FormulaError(f"a formula is a string such as 'y ~ x + (1 | g)', not {text!r}")
+        raise FormulaError(
+            f"a formula is a string such as 'y ~ x + (1 | g)', not {_shown(text)}; it comes before "
+            "the data"
+        )
+    return _parse(text)
+
+
+def _shown(value: object) -> str:
+    plain = value is None or isinstance(value, (int, float))
+    return repr(value) if plain else type(value).__name__
+
+
+@lru_cache(maxsize=512)
+def _parse(text: str) -> Formula:
     tokens = _tokens(text)
     tildes = [i for i, token in enumerate(tokens) if token.token == "~"]
     if len(tildes) != 1 or tildes[0] == 0:
@@ -264,6 +276,8 @@ def _separate(token: Token, text: str) -> Iterator[Token]:
 
 def _reason(error: Exception) -> str:
     """The first sentence of formulaic's message, without its colours."""
+    if "context marker" in str(error):
+        return "write each random term in parentheses of its own, '(columns | group)'"
     return re.sub(r"\x1b\[[\d;]*m", "", str(error)).strip().split("\n")[0]
 
 
@@ -311,6 +325,7 @@ def _random_effects(addend: list[Token], text: str) -> Iterator[RandomEffect]:
             inner = _call(addend[0].token, name)
             if inner is not None and "|" in inner:
                 yield from _structured(name, inner, addend[0].token)
+        _refuse_unknown_structure(addend[0].token)
         return
     bars = _bars(addend)
     if not bars:
@@ -409,6 +424,19 @@ def _group_variable(token: Token) -> str:
                 return inner.strip().strip("`")
         return python_code(token.token)
     return token.token
+
+
+# Covariances that glmmTMB has and this package does not.
+_OTHER_STRUCTURES = r"(toep|ou|exp|gau|mat|rr|propto|equalto|hetar1|homcs|homdiag)\s*\([^()]*\|"
+
+
+def _refuse_unknown_structure(code: str) -> None:
+    match = re.match(_OTHER_STRUCTURES, code)
+    if match:
+        known = ", ".join(f"{name}()" for name in _STRUCTURES)
+        raise FormulaError(
+            f"{code!r}: {match[1]}() is no covariance structure here; there are {known}"
+        )
 
 
 def _structured(name: str, inner: str, source: str) -> Iterator[RandomEffect]:

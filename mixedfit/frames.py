@@ -158,12 +158,17 @@ def column_names(data: Any) -> list[str]:
 def number_of_rows(data: Any) -> int:
     """Rows of a frame of any kind."""
     if isinstance(data, Mapping):
-        return len(next(iter(data.values()))) if data else 0
+        try:
+            return len(next(iter(data.values()))) if data else 0
+        except TypeError:
+            raise DataError("the columns of a dict must be sequences, one value a row") from None
     return len(data)
 
 
 def _suggestion(name: str, available: Any) -> str:
     strings = [str(a) for a in available]
+    if not strings:
+        return ", which have no columns"
     close = difflib.get_close_matches(name, strings, n=3, cutoff=0.6)
     if not close:
         close = [a for a in strings if a.lower() == name.lower()]
@@ -209,10 +214,13 @@ def _from_anything(name: str, values: Any) -> Column:
     series = nw.from_native(values, series_only=True, pass_through=True)
     if isinstance(series, nw.Series):
         return _from_narwhals(name, series)
+    problem = DataError(f"column {name!r} is not one-dimensional")
+    if isinstance(values, str) or not hasattr(values, "__len__"):
+        raise problem
     try:
         made = pd.Series(values)
     except (TypeError, ValueError):
-        raise DataError(f"column {name!r} is not one-dimensional") from None
+        raise problem from None
     return _from_pandas(name, made)
 
 

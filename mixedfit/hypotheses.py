@@ -14,7 +14,7 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from mixedfit.arrays import Array, BoolArray, IntArray
-from mixedfit.linalg import cholesky, independent_columns
+from mixedfit.linalg import independent_columns
 from mixedfit.matrices import IndicatorTerm
 
 __all__ = ["marginal", "sequential", "type_1", "type_2", "type_3"]
@@ -23,49 +23,48 @@ __all__ = ["marginal", "sequential", "type_1", "type_2", "type_3"]
 _NOTHING = 1e-8
 
 
-def sequential(information: Array, terms: Sequence[IntArray]) -> list[Array]:
-    """Each term after those before it, for coefficients with this information matrix.
+def sequential(root: Array, terms: Sequence[IntArray]) -> list[Array]:
+    """Each term after those before it.
 
     Parameters
     ----------
-    information : array of shape (p, p)
-        ``X'X``, or ``X'V^-1 X``.
+    root : array of shape (m, p)
+        A square root of the coefficients' information matrix, ``root'root``: X, or X whitened.
     terms : sequence of int arrays
         Columns of each term.
 
     Notes
     -----
-    With the Cholesky factor of the information, ``R'R``, the rows of R at a term's columns, each
-    divided by its diagonal entry.
+    The rows at a term's columns of R in ``root = Q R``, each divided by its diagonal entry.
     """
-    p = len(information)
     order = np.concatenate([np.zeros(0, dtype=np.intp), *terms]).astype(np.intp)
-    scale = 1.0 / np.sqrt(information.diagonal()[order])
-    factor = cholesky(information[np.ix_(order, order)] * scale * scale[:, None]).T
-    R = np.zeros((p, p))
-    R[:, order] = factor / factor.diagonal()[:, None] / scale * scale[:, None]
+    columns = root[:, order]
+    size = np.linalg.norm(columns, axis=0)
+    triangle = np.asarray(np.linalg.qr(columns / size, mode="r"))
+    R = np.zeros((len(order), root.shape[1]))
+    R[:, order] = triangle / triangle.diagonal()[:, None] * size / size[:, None]
     ends = np.cumsum([0, *(len(term) for term in terms)])
     return [R[start : start + len(term)] for start, term in zip(ends, terms, strict=False)]
 
 
-def type_1(gram: Array, terms: Sequence[IntArray]) -> list[Array]:
-    """Each term after those before it, whatever the covariance; ``gram`` is ``X'X``."""
-    return sequential(gram, terms)
+def type_1(X: Array, terms: Sequence[IntArray]) -> list[Array]:
+    """Each term after those before it, whatever the covariance; X of shape (n, p)."""
+    return sequential(X, terms)
 
 
-def type_2(
-    gram: Array, terms: Sequence[IntArray], indicators: Sequence[IndicatorTerm]
-) -> list[Array]:
-    """Each term after all others that do not contain it; ``gram`` is ``X'X``."""
+def type_2(X: Array, terms: Sequence[IntArray], indicators: Sequence[IndicatorTerm]) -> list[Array]:
+    """Each term after all others that do not contain it; X of shape (n, p)."""
+    size = np.linalg.norm(X, axis=0)
+    root = np.asarray(np.linalg.qr(X / size, mode="r")) * size
     out = []
     for t, own in enumerate(indicators):
         contained = [own.within(other) for other in indicators]
         if not any(contained):
-            out.append(np.eye(len(gram))[terms[t]])
+            out.append(np.eye(X.shape[1])[terms[t]])
             continue
         before = [c for u, c in enumerate(terms) if u != t and not contained[u]]
         after = [c for u, c in enumerate(terms) if contained[u]]
-        out.append(sequential(gram, [*before, terms[t], *after])[len(before)])
+        out.append(sequential(root, [*before, terms[t], *after])[len(before)])
     return out
 
 

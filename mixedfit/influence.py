@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -12,10 +11,12 @@ from numpy.typing import ArrayLike
 
 from mixedfit.arrays import Array, IntArray
 from mixedfit.deletion import Deleted, delete_groups, delete_rows, row_parts
+from mixedfit.design import GroupingFactor
 from mixedfit.errors import DataError, MixedfitError, ModelError
 from mixedfit.fit import Fit, fit_design
+from mixedfit.frames import read_frame
 from mixedfit.linalg import independent_columns
-from mixedfit.varcorr import variance_components
+from mixedfit.variance_parameters import parameter_values, variance_parameters
 
 __all__ = ["Influence", "grouping_of", "influence", "leverage"]
 
@@ -89,7 +90,7 @@ class Influence:
         return f"Influence by deletion, {fixed}: {shown}\n{largest.to_string()}"
 
 
-def grouping_of(fit: Fit, group: Any) -> tuple[str, IntArray, pd.Index]:
+def grouping_of(fit: Fit, group: Any, argument: str = "group") -> tuple[str, IntArray, pd.Index]:
     """Name, level of each row used and labels of a grouping of the rows.
 
     Parameters
@@ -97,6 +98,8 @@ def grouping_of(fit: Fit, group: Any) -> tuple[str, IntArray, pd.Index]:
     fit : Fit
     group : str or array-like
         A grouping factor of the fit, or one label a row used (or a row of the data).
+    argument : str
+        What the caller's argument is called.
 
     Raises
     ------
@@ -111,20 +114,22 @@ def grouping_of(fit: Fit, group: Any) -> tuple[str, IntArray, pd.Index]:
         known = ", ".join(repr(f.name) for f in design.factors) or "none"
         raise DataError(
             f"{group!r} is no grouping factor of this fit (it has {known}); for another grouping "
-            "pass its column, as in group=data['site']"
+            f"pass its column, as in {argument}=data['site']"
         )
     labels = group if isinstance(group, pd.Series) else pd.Series(np.asarray(group))
-    name = str(labels.name) if labels.name is not None else "group"
+    name = str(labels.name) if labels.name is not None else argument
     if len(labels) != design.n and design.positions is not None:
         if len(labels) <= int(design.positions.max()):
-            raise DataError(f"group has {len(labels)} labels for {design.n} rows used")
+            raise DataError(f"{argument} has {len(labels)} labels for {design.n} rows used")
         labels = labels.iloc[design.positions]
     if len(labels) != design.n:
-        raise DataError(f"group has {len(labels)} labels for {design.n} rows used")
-    codes, levels = pd.factorize(labels, sort=True)
-    if codes.min(initial=0) < 0:
-        raise DataError(f"group {name!r} has {int((codes < 0).sum())} missing labels")
-    return name, codes, pd.Index(levels, name=name)
+        raise DataError(f"{argument} has {len(labels)} labels for {design.n} rows used")
+    frame = read_frame({name: labels}, [name])
+    missing = frame.missing(name)
+    if missing is not None:
+        raise DataError(f"{argument} {name!r} has {int(missing.sum())} missing labels")
+    factor = GroupingFactor.learn((name,), frame)
+    return name, factor.codes, factor.levels
 
 
 def leverage(fit: Fit) -> tuple[Array, Array]:
@@ -284,14 +289,6 @@ def _centred(X: Array, intercept: int | None) -> Array:
 
 def _variance_params(fit: Fit) -> dict[str, float]:
     """Standard deviations and correlations by name, the residual's last."""
-    components = variance_components(fit)
-    out: dict[str, float] = {}
-    for group, sd in components.sd.items():
-        corr = components.corr[group].to_numpy()
-        names = [str(name) for name in sd.index]
-        for name, value in zip(names, sd.to_numpy(), strict=True):
-            out[f"sd[{group}, {name}]"] = float(value)
-        for block in components.blocks[group]:
-            for a, b in combinations(block, 2):
-                out[f"cor[{group}, {names[a]}, {names[b]}]"] = float(corr[a, b])
-    return out | {"sigma": components.sigma}
+    parameters = variance_parameters(fit)
+    values = parameter_values(fit, parameters)
+    return {own.label: float(value) for own, value in zip(parameters, values, strict=True)}

@@ -16,6 +16,7 @@ from mixedfit.errors import ModelError
 from mixedfit.fit import Fit
 from mixedfit.linear_estimates import LinearEstimates
 from mixedfit.marginal_specs import MarginalSpecs
+from mixedfit.noted import NotedFrame, noted
 from mixedfit.reference_grid import ReferenceGrid
 
 __all__ = ["joint_tests"]
@@ -26,7 +27,7 @@ def joint_tests(
     inference: FixedInference,
     by: str | Sequence[str] | None = None,
     at: Mapping[str, Any] | None = None,
-) -> pd.DataFrame:
+) -> NotedFrame:
     """Test each main effect and interaction of marginal means; see `MixedResults.joint_tests`."""
     grid = ReferenceGrid.of(fit.design, at, spread=1.0)
     within = MarginalSpecs.of((), by, grid.variables).by
@@ -48,13 +49,13 @@ def joint_tests(
     frame = pd.DataFrame(rows, columns=columns)
     if within and len(frame):
         frame = frame.sort_values(list(within), kind="stable", ignore_index=True)
-    notes = [inference.note] if inference.note else []
-    if incomplete:
-        notes.append(
-            f"Contrasts that the data cannot estimate are left out of {', '.join(incomplete)}."
-        )
-    frame.attrs["notes"] = notes
-    return frame
+    left_out = (
+        f"Contrasts that the data cannot estimate are left out of {', '.join(incomplete)}."
+        if incomplete
+        else ""
+    )
+    described = f"{inference.described[0].upper()}{inference.described[1:]}."
+    return noted(frame, described, inference.note, left_out, ddf=inference.method)
 
 
 def _effect(

@@ -128,6 +128,10 @@ class Likelihood:
             out.append(np.concatenate(stacked) if joined else np.sum(stacked, axis=0))
         return out
 
+    def by_factor(self, parts: Sequence[Array]) -> list[Array]:
+        """Directions (m_t, k_t, k_t) of each term as those of the factors, (m_f, k, k)."""
+        return self._blocks(parts)
+
     def factors(self, states: States) -> list[Array]:
         """Square roots T of G of shape (k, k), one a grouping factor."""
         return self._blocks(

@@ -22,7 +22,6 @@ from mixedfit.arrays import Array, BoolArray, IntArray
 from mixedfit.covariance import Diagonal, Structure, Unstructured
 from mixedfit.errors import DataError
 from mixedfit.fit import Fit, refit
-from mixedfit.likelihood import Likelihood
 from mixedfit.linalg import inverse_and_logdet
 from mixedfit.lockstep_charts import DiagonalChart, TermCharts, UnstructuredChart
 from mixedfit.threads import one_thread
@@ -128,7 +127,7 @@ def refit_many(fit: Fit, Y: Array, progress: Callable[[int], None] | None = None
         raise DataError("there must be at least one response")
     parts = []
     with one_thread():
-        shared = _Shared(fit) if _in_step(fit.likelihood) else None
+        shared = _Shared(fit) if _in_step(fit) else None
         size = 64 if shared is None else shared.batch
         for start in range(0, Y.shape[1], size):
             block = Y[:, start : start + size]
@@ -141,10 +140,14 @@ def refit_many(fit: Fit, Y: Array, progress: Callable[[int], None] | None = None
     return ManyFits.joined(parts)
 
 
-def _in_step(like: Likelihood) -> bool:
+def _in_step(fit: Fit) -> bool:
     """Whether the design is one whose responses can be fitted in step."""
-    return len(like.products.factors) == 1 and all(
-        isinstance(structure, Unstructured | Diagonal) for _, structure in like.structures
+    like = fit.likelihood
+    only_covariances = len(fit.optimum.gradient) == like.n_params
+    return (
+        only_covariances
+        and len(like.products.factors) == 1
+        and all(isinstance(structure, Unstructured | Diagonal) for _, structure in like.structures)
     )
 
 

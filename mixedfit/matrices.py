@@ -376,6 +376,8 @@ def _materialise(
 
 def _cause(error: BaseException) -> str:
     cause = error.__cause__ or error
+    if isinstance(cause, NameError):
+        return f"there is no function {cause.name!r} here; make what it gives a column of the data"
     plain = re.sub(r"\x1b\[[\d;]*m", "", str(cause))
     return plain.strip().split("\n")[0] or type(cause).__name__
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -37,11 +38,11 @@ class Pictures:
     ----------
     fit : Fit
     profile_frame : callable
-        Makes the table of the profile likelihood: parameter, value, zeta.
+        Makes the table of a parameter's profile likelihood: parameter, value, zeta.
     """
 
     fit: Fit
-    profile_frame: Callable[[], pd.DataFrame]
+    profile_frame: Callable[[str], pd.DataFrame]
 
     @property
     def _response(self) -> str:
@@ -216,7 +217,7 @@ class Pictures:
             Draw the size of zeta instead.
         ax : Axes, optional
         """
-        frame = self.profile_frame() if profile is None else profile
+        frame = self.profile_frame(parameter) if profile is None else profile
         own = frame[frame["parameter"] == parameter]
         if own.empty:
             known = ", ".join(repr(str(name)) for name in dict.fromkeys(frame["parameter"]))
@@ -225,7 +226,12 @@ class Pictures:
         value, zeta = own["value"].to_numpy(float), own["zeta"].to_numpy(float)
         estimate = value[np.nanargmin(np.abs(zeta))]
         return plot.profile_zeta(
-            value, zeta, estimate=float(estimate), absolute=absolute, xlabel=parameter, ax=ax
+            value,
+            zeta,
+            estimate=float(estimate),
+            absolute=absolute,
+            xlabel=self._parameter(parameter),
+            ax=ax,
         )
 
     def influence(
@@ -374,6 +380,14 @@ class Pictures:
 
     def _unit(self, name: str) -> str:
         return self._response if name == "Intercept" else f"{self._response} per unit of {name}"
+
+    def _parameter(self, name: str) -> str:
+        """A parameter's name with its unit."""
+        match = re.fullmatch(r"(sd|cor)\[(.*), ([^,]*)\]", name)
+        if match and match[1] == "cor":
+            return name
+        unit = self._response if name == "sigma" else self._unit(match[3] if match else name)
+        return f"{name} ({unit})"
 
     def _column(self, name: str) -> Array:
         design = self.fit.design

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from mixedfit.arrays import Array, IntArray
+from mixedfit.arrays import Array, BoolArray, IntArray
 from mixedfit.design import Design, GroupingFactor
 from mixedfit.errors import DataError, ModelError
 from mixedfit.fit import Fit, fitted_of
 from mixedfit.formula import Expression
-from mixedfit.frames import Frame, Labels, number_of_rows, read_frame
+from mixedfit.frames import Frame, Labels, read_frame
 from mixedfit.matrices import evaluate, variables
 
 __all__ = [
     "Groups",
     "NewLevels",
+    "PredictionRows",
     "ResidualKind",
     "fitted_values",
     "predict",
+    "prediction_rows",
     "residuals",
     "simulate",
 ]
@@ -79,24 +82,83 @@ def predict(
     Series
         One value a row of ``newdata``; missing where a value it needs is.
     """
+    rows = prediction_rows(fit.design, newdata, groups, new_levels)
+    fitted = rows.X @ fit.estimate.beta + rows.offset
+    if any((codes >= 0).any() for codes in rows.codes):
+        fitted = fitted + fit.estimate.linear_predictor(rows.Z, rows.codes)
+    values = np.full(len(rows.complete), np.nan)
+    values[rows.complete] = fitted
+    return pd.Series(values, index=rows.index, name="predicted")
+
+
+@dataclass(frozen=True)
+class PredictionRows:
+    """The rows to be predicted.
+
+    Attributes
+    ----------
+    X : array of shape (m, p)
+    offset : array of shape (m,) or float
+    Z : list of arrays of shape (m, k)
+        Columns of each grouping factor; zero where they are not needed.
+    codes : list of int arrays of shape (m,)
+        Levels of each grouping factor; -1 where it is left out or the fit did not have the level.
+    complete : array of bool of shape (rows of the data,)
+        Which rows of the data these m are: those in which nothing is missing.
+    index : pandas.Index or None
+        Of the rows of the data.
+    """
+
+    X: Array
+    offset: Array | float
+    Z: list[Array]
+    codes: list[IntArray]
+    complete: BoolArray
+    index: pd.Index | None
+
+
+def prediction_rows(
+    design: Design, newdata: Any, groups: Groups, new_levels: NewLevels, every: bool = False
+) -> PredictionRows:
+    """The rows of new data, or those of the fit, as prediction needs them.
+
+    Parameters
+    ----------
+    design : Design
+    newdata : frame of any kind or None
+    groups : "all", "none" or list of str
+        The grouping factors whose levels are looked up.
+    new_levels : {"raise", "population"}
+    every : bool
+        Whether the columns of the other grouping factors are wanted too.
+    """
     if new_levels not in ("raise", "population"):
         raise ModelError(f"new_levels must be 'raise' or 'population', not {new_levels!r}")
-    included = _included(fit.design, groups)
+    included = _included(design, groups)
     if newdata is None:
-        index, design = fit.design.index, fit.design
-        fitted = fitted_values(fit, "population")
-        if included:
-            codes = [
-                f.codes if i in included else np.full(fit.n, -1)
-                for i, f in enumerate(design.factors)
-            ]
-            fitted = fitted + fit.estimate.linear_predictor(design.factor_columns, codes)
-        return pd.Series(fitted, index=index, name="predicted")
-    frame, complete = _new_rows(fit.design, newdata, included, new_levels)
-    values = np.full(number_of_rows(newdata), np.nan)
-    values[complete] = _predicted(fit, frame, included, new_levels)
+        codes = [
+            f.codes if i in included else np.full(design.n, -1)
+            for i, f in enumerate(design.factors)
+        ]
+        offset = 0.0 if design.offset is None else design.offset
+        complete, index = np.ones(design.n, dtype=bool), design.index
+        return PredictionRows(design.X, offset, design.factor_columns, codes, complete, index)
+    frame, complete = _new_rows(design, newdata, included, new_levels, every)
+    offset = 0.0
+    for expression in _offsets(design):
+        offset = offset + evaluate(expression, frame, "offset")
+    codes, columns = [], []
+    for i, factor in enumerate(design.factors):
+        terms = [term for term in design.terms if term.factor == i]
+        wanted = i in included
+        codes.append(_levels(factor, frame, new_levels) if wanted else np.full(frame.n, -1))
+        if wanted or every:
+            columns.append(np.hstack([term.recipe.apply(frame) for term in terms]))
+        else:
+            columns.append(np.zeros((frame.n, sum(len(term.names) for term in terms))))
     index = newdata.index if isinstance(newdata, pd.DataFrame) else None
-    return pd.Series(values, index=index, name="predicted")
+    X = design.recipe.apply(frame)[:, design.kept]
+    return PredictionRows(X, offset, columns, codes, complete, index)
 
 
 def _included(design: Design, groups: Groups) -> set[int]:
@@ -116,11 +178,17 @@ def _included(design: Design, groups: Groups) -> set[int]:
 
 
 def _new_rows(
-    design: Design, newdata: Any, included: Collection[int], new_levels: NewLevels
-) -> tuple[Frame, Array]:
+    design: Design,
+    newdata: Any,
+    included: Collection[int],
+    new_levels: NewLevels,
+    every: bool,
+) -> tuple[Frame, BoolArray]:
     """The columns prediction needs, in the rows that have them all, and which rows those are."""
     expressions = [design.recipe.expression, *_offsets(design)]
-    expressions += [term.recipe.expression for term in design.terms if term.factor in included]
+    expressions += [
+        term.recipe.expression for term in design.terms if every or term.factor in included
+    ]
     needed = dict.fromkeys(v for e in expressions for v in sorted(variables(e.text)))
     labels = dict.fromkeys(v for i in sorted(included) for v in design.factors[i].variables)
     frame = read_frame(newdata, [*needed, *(name for name in labels if name not in needed)])
@@ -141,25 +209,6 @@ def _offsets(design: Design) -> list[Expression]:
             "and refit with offset='its name'"
         )
     return list(design.offsets)
-
-
-def _predicted(fit: Fit, frame: Frame, included: Collection[int], new_levels: NewLevels) -> Array:
-    design = fit.design
-    values = design.recipe.apply(frame)[:, design.kept] @ fit.estimate.beta
-    for expression in _offsets(design):
-        values = values + evaluate(expression, frame, "offset")
-    if not included:
-        return values
-    codes, columns = [], []
-    for i, factor in enumerate(design.factors):
-        terms = [term for term in design.terms if term.factor == i]
-        if i in included:
-            codes.append(_levels(factor, frame, new_levels))
-            columns.append(np.hstack([term.recipe.apply(frame) for term in terms]))
-        else:
-            codes.append(np.full(frame.n, -1))
-            columns.append(np.zeros((frame.n, sum(len(term.names) for term in terms))))
-    return values + fit.estimate.linear_predictor(columns, codes)
 
 
 def _levels(factor: GroupingFactor, frame: Frame, new_levels: NewLevels) -> IntArray:

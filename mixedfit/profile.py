@@ -181,6 +181,11 @@ class _Profiler:
     """The maximum likelihood optimum of a fit, and the path of each parameter."""
 
     def __init__(self, fit: Fit) -> None:
+        if len(fit.optimum.gradient) != fit.likelihood.n_params:
+            raise ModelError(
+                "profiles need residuals that are independent and have one variance; use "
+                "method='wald' or method='boot'"
+            )
         self.fit = fit
         self.labels = parameter_labels(fit)
         self.variances = variance_parameters(fit)

@@ -118,15 +118,6 @@ def _random_effects(varcorr: VarCorr) -> Table:
     return Table("Random effects", columns)
 
 
-_METHODS: dict[Ddf, str] = {
-    "satterthwaite": "df and p-values by Satterthwaite's method.",
-    "kenward-roger": "Standard errors, df and p-values by Kenward and Roger's method.",
-    "containment": "df by containment.",
-    "residual": "df are rows less fixed effects.",
-    "normal": "p-values of the normal distribution: variances are taken as known.",
-}
-
-
 def _fixed_effects(fit: Fit, ddf: Ddf | None) -> Table:
     inferred = inference(fit, ddf)
     table = t_table(inferred, np.eye(fit.p))
@@ -141,7 +132,8 @@ def _fixed_effects(fit: Fit, ddf: Ddf | None) -> Table:
     ]
     if normal:
         del columns[3]
-    notes = [_METHODS[inferred.method], inferred.note]
+    described = inferred.described
+    notes = [f"{described[0].upper()}{described[1:]}.", inferred.note]
     return Table("Fixed effects", columns, [note for note in notes if note])
 
 
@@ -190,7 +182,9 @@ def fixed_covariance(fit: Fit, kind: str) -> Array:
         return model_covariance(fit)
     if kind == "kenward-roger":
         return inference(fit, "kenward-roger").covariance
-    raise MixedfitError(f"kind must be 'model' or 'kenward-roger', not {kind!r}")
+    raise MixedfitError(
+        f"kind must be 'model', 'kenward-roger', 'CR0', 'CR1' or 'CR2', not {kind!r}"
+    )
 
 
 def akaike(fit: Fit) -> float:

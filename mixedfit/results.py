@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 import pandas as pd
@@ -19,20 +19,24 @@ from mixedfit.bootstrap import Bootstrap, BootstrapInterval, BootstrapKind, boot
 from mixedfit.bootstrap_comparison import BootstrapTest, bootstrap_test_of
 from mixedfit.certificate import Optimum
 from mixedfit.coefficients import Contrast, coefficient_table, contrast
-from mixedfit.ddf import Ddf, inference
+from mixedfit.ddf import Ddf
 from mixedfit.diagnostics import Diagnostics
 from mixedfit.emmeans import MarginalMeans, marginal_means, marginal_trends
 from mixedfit.errors import DataError
+from mixedfit.exact_variance_test import VarianceTest, exact_variance_test
 from mixedfit.explain import Explanation, explain
 from mixedfit.fit import Fit, refit
 from mixedfit.influence import Influence, influence
 from mixedfit.intervals import IntervalMethod, confidence_intervals
 from mixedfit.joint_tests import joint_tests
 from mixedfit.pictures import Pictures
+from mixedfit.prediction_intervals import Interval, predict_interval
 from mixedfit.profile import Profile, profile
 from mixedfit.reference_grid import Weights
+from mixedfit.robust import chosen_inference, robust_inference
 from mixedfit.summary import Summary
 from mixedfit.varcorr import VarCorr, factor_columns, variance_components
+from mixedfit.variance_tests import random_effects_table
 
 __all__ = ["MixedResults", "bootstrap_test"]
 
@@ -79,24 +83,61 @@ class MixedResults:
         """Two-sided p-values of t tests with the degrees of freedom of `coef_table`."""
         return pd.Series(self.coef_table()["p"].to_numpy(), self.params.index, name="pvalues")
 
-    def cov_params(self, kind: Literal["model", "kenward-roger"] = "model") -> pd.DataFrame:
+    def cov_params(
+        self,
+        kind: Literal["model", "kenward-roger", "CR0", "CR1", "CR2"] = "model",
+        cluster: str | ArrayLike | None = None,
+    ) -> pd.DataFrame:
         """Covariance matrix of the fixed effects.
 
         Parameters
         ----------
-        kind : {"model", "kenward-roger"}
-            With the variances as if they were known, or adjusted for their being estimated.
+        kind : {"model", "kenward-roger", "CR0", "CR1", "CR2"}
+            With the variances as if they were known; adjusted for their being estimated; or robust
+            to any dependence within clusters: without correction, times ``m / (m - 1)`` for m
+            clusters, or unbiased where the model's covariance is right.
+        cluster : str or array-like, optional
+            The clusters: a grouping factor, or one label a row; by default the factor that nests
+            all others.
 
         Returns
         -------
         DataFrame of shape (p, p)
+
+        Raises
+        ------
+        ModelError, DataError
+            If no factor nests the others and none is named, or labels do not fit the rows.
+
+        Notes
+        -----
+        ``M [sum_j (W X)_j' A_j e_j e_j' A_j (W X)_j] M`` with ``W = V^-1``, ``M = (X'W X)^-1`` and
+        A_j that of Bell & McCaffrey (2002, Surv. Methodol. 28) for CR2; clusters may cut across the
+        model's groups.
+
+        Examples
+        --------
+        >>> import mixedfit as mf
+        >>> fit = mf.lmer("Reaction ~ Days + (1 | Subject)", mf.datasets.load("sleepstudy"))
+        >>> fit.cov_params("CR2").round(3).to_numpy().tolist()
+        [[46.575, -1.451], [-1.451, 2.389]]
         """
         names = self.fit.design.names
-        return pd.DataFrame(report.fixed_covariance(self.fit, kind), index=names, columns=names)
+        if kind.startswith("CR") or cluster is not None:
+            covariance = robust_inference(self.fit, kind, cluster).covariance
+        else:
+            covariance = report.fixed_covariance(self.fit, kind)
+        return pd.DataFrame(covariance, index=names, columns=names)
 
     # -- tests ---------------------------------------------------------------------------------
 
-    def coef_table(self, ddf: Ddf | None = None, level: float = 0.95) -> pd.DataFrame:
+    def coef_table(
+        self,
+        ddf: Ddf | None = None,
+        level: float = 0.95,
+        cov: str | None = None,
+        cluster: str | ArrayLike | None = None,
+    ) -> pd.DataFrame:
         """The fixed effects with tests and intervals.
 
         Parameters
@@ -106,6 +147,11 @@ class MixedResults:
             default what the verb reports: "satterthwaite" for `lmer`.
         level : float
             Of the intervals.
+        cov : {"model", "CR0", "CR1", "CR2"}, optional
+            Standard errors robust to any dependence within clusters, with degrees of freedom of
+            their own; see `cov_params`.
+        cluster : str or array-like, optional
+            The clusters of a robust ``cov``.
 
         Returns
         -------
@@ -122,7 +168,9 @@ class MixedResults:
         0  Intercept   251.405  6.825  17.0
         1       Days    10.467  1.546  17.0
         """
-        return coefficient_table(inference(self.fit, ddf), self.params.index, level)
+        return coefficient_table(
+            chosen_inference(self.fit, ddf, cov, cluster), self.params.index, level
+        )
 
     def anova(
         self,
@@ -152,11 +200,85 @@ class MixedResults:
         >>> import mixedfit as mf
         >>> fit = mf.lmer("score ~ Machine + (1 | Worker)", mf.datasets.load("machines"))
         >>> fit.anova(ddf="kenward-roger").round(2).to_dict("records")
-        [{'term': 'Machine', 'num_df': 2, 'den_df': 46.0, 'F': 86.75, 'p': 0.0}]
+        [{'term': 'Machine', 'num_df': 2, 'den_df': 46.0, 'F': 87.8, 'p': 0.0}]
         """
         return anova_table(self.fit, type, ddf)
 
-    def contrast(self, L: Any, ddf: Ddf | None = None, level: float = 0.95) -> Contrast:
+    def ranova(self) -> pd.DataFrame:
+        """Test the random effects: each term with slopes less one, or without it.
+
+        Slopes go first, one at a time, a factor as a whole; a term with an intercept alone is
+        removed.
+
+        Returns
+        -------
+        DataFrame
+            One row a reduced model, the fit itself first: term, n_params, llf, aic, chi2, df, p,
+            p_mixture. ``p`` is that of a chi-squared distribution, as lmerTest's ranova has it;
+            ``p_mixture`` counts that variances cannot be negative. Likelihoods are restricted when
+            the fit's is.
+
+        Notes
+        -----
+        For one effect beside k others of its term half a chi-squared with k and half one with
+        k + 1 degrees of freedom; for several effects the projection on the cone of covariance
+        matrices, in the metric of the information at the reduced fit (Self & Liang 1987, J. Am.
+        Stat. Assoc. 82; Stram & Lee 1994, Biometrics 50).
+
+        Examples
+        --------
+        >>> import mixedfit as mf
+        >>> fit = mf.lmer("Reaction ~ Days + (Days | Subject)", mf.datasets.load("sleepstudy"))
+        >>> fit.ranova()[["term", "chi2", "df"]].round(2).iloc[1:]
+                               term   chi2   df
+        1  Days in (Days | Subject)  42.84  2.0
+        """
+        return random_effects_table(self.fit)
+
+    def variance_test(
+        self, n: int = 10_000, seed: int | np.random.Generator | None = None
+    ) -> VarianceTest:
+        """Test exactly that the only variance component is zero.
+
+        Parameters
+        ----------
+        n : int
+            Draws from the null distribution; no fits are needed for them.
+        seed : int or numpy Generator, optional
+
+        Returns
+        -------
+        VarianceTest
+            ``statistic``, ``p`` (exact but for the drawing), ``p_mixture`` (for many levels).
+
+        Raises
+        ------
+        ModelError
+            If the model has more than one variance component: see `ranova`.
+
+        Notes
+        -----
+        The (restricted) likelihood ratio by its spectral representation (Crainiceanu & Ruppert
+        2004, J. R. Stat. Soc. B 66).
+
+        Examples
+        --------
+        >>> import mixedfit as mf
+        >>> fit = mf.lmer("Yield ~ 1 + (1 | Batch)", mf.datasets.load("dyestuff"))
+        >>> test = fit.variance_test(seed=1)
+        >>> round(test.statistic, 3), test.p < test.p_mixture
+        (6.369, True)
+        """
+        return exact_variance_test(self.fit, n, seed)
+
+    def contrast(
+        self,
+        L: Any,
+        ddf: Ddf | None = None,
+        level: float = 0.95,
+        cov: str | None = None,
+        cluster: str | ArrayLike | None = None,
+    ) -> Contrast:
         """Test combinations of the fixed effects.
 
         Parameters
@@ -169,6 +291,11 @@ class MixedResults:
             Denominator degrees of freedom, as in `coef_table`.
         level : float
             Of the intervals.
+        cov : {"model", "CR0", "CR1", "CR2"}, optional
+            Standard errors robust to any dependence within clusters, with degrees of freedom of
+            their own; see `cov_params`.
+        cluster : str or array-like, optional
+            The clusters of a robust ``cov``.
 
         Returns
         -------
@@ -188,7 +315,8 @@ class MixedResults:
         >>> fit.contrast({"after 9 days": {"Intercept": 1, "Days": 9}}).estimate.round(2).to_dict()
         {'after 9 days': 345.61}
         """
-        return contrast(self.fit, L, ddf, level)
+        inferred = chosen_inference(self.fit, ddf, cov, cluster)
+        return contrast(self.fit, L, inferred, level)
 
     # -- variances -----------------------------------------------------------------------------
 
@@ -404,14 +532,38 @@ class MixedResults:
     def _rows(self, values: Array, name: str) -> pd.Series:
         return pd.Series(values, index=self.fit.design.index, name=name)
 
+    @overload
+    def predict(
+        self,
+        newdata: Any = ...,
+        *,
+        groups: prediction.Groups = ...,
+        new_levels: prediction.NewLevels = ...,
+        interval: None = ...,
+        level: float = ...,
+    ) -> pd.Series: ...
+
+    @overload
+    def predict(
+        self,
+        newdata: Any = ...,
+        *,
+        groups: prediction.Groups = ...,
+        new_levels: prediction.NewLevels = ...,
+        interval: Interval,
+        level: float = ...,
+    ) -> pd.DataFrame: ...
+
     def predict(
         self,
         newdata: Any = None,
         *,
         groups: prediction.Groups = "all",
         new_levels: prediction.NewLevels = "raise",
-    ) -> pd.Series:
-        """Predict the mean response.
+        interval: Interval | None = None,
+        level: float = 0.95,
+    ) -> pd.Series | pd.DataFrame:
+        """Predict the mean response, or an interval for it or for a new observation.
 
         Parameters
         ----------
@@ -421,16 +573,29 @@ class MixedResults:
             Grouping factors whose random effects are included.
         new_levels : {"raise", "population"}
             Levels the fit did not have: an error that names them, or random effects of zero.
+        interval : {None, "confidence", "prediction"}
+            "confidence" is for the mean of a row given the levels that are included; levels left
+            out or new are averaged over. "prediction" is for a new observation: it adds the
+            residual variance and, for every level left out or new, that of its effects.
+            Observations have the weights of the fit's rows, and weight 1 in ``newdata``.
+        level : float
+            Of the intervals.
 
         Returns
         -------
-        Series
-            One value a row; missing where a value it needs is missing.
+        Series or DataFrame
+            One value a row; with an interval the columns estimate, se, lower, upper. Missing where
+            a value it needs is missing.
 
         Raises
         ------
         DataError
             If a column is missing or holds levels the fit did not have.
+
+        Notes
+        -----
+        Intervals count that fixed and random effects are estimated together, and that their
+        covariances are estimated: see `mixedfit.prediction_intervals`.
 
         Examples
         --------
@@ -439,7 +604,13 @@ class MixedResults:
         >>> new = {"Days": [0, 10], "Subject": [308, 999]}
         >>> fit.predict(new, new_levels="population").round(2).tolist()
         [253.66, 356.08]
+        >>> fit.predict(new, new_levels="population", interval="prediction").round(1)
+           estimate    se  lower  upper
+        0     253.7  29.1  196.3  311.1
+        1     356.1  72.3  205.1  507.1
         """
+        if interval is not None:
+            return predict_interval(self.fit, newdata, groups, new_levels, interval, level)
         return prediction.predict(self.fit, newdata, groups, new_levels)
 
     def simulate(self, n: int = 1, seed: int | np.random.Generator | None = None) -> pd.DataFrame:
@@ -470,7 +641,10 @@ class MixedResults:
         -------
         MixedResults
         """
-        values = np.asarray(y, dtype=float)
+        try:
+            values = np.asarray(y, dtype=float)
+        except (TypeError, ValueError):
+            raise DataError("the response must be numbers, one for each row used") from None
         if values.shape != (self.nobs,):
             raise DataError(f"the response must have one value for each of {self.nobs} rows used")
         if not np.isfinite(values).all():
@@ -497,7 +671,7 @@ class MixedResults:
     @property
     def plot(self) -> Pictures:
         """Pictures, each of which returns matplotlib Axes: ``fit.plot.residuals()``, ..."""
-        return Pictures(self.fit, lambda: self.profile().to_frame())
+        return Pictures(self.fit, lambda name: self.profile(parameters=name).to_frame())
 
     @property
     def diagnostics(self) -> Diagnostics:
@@ -550,6 +724,8 @@ class MixedResults:
         at: Mapping[str, Any] | None = None,
         ddf: Ddf | None = None,
         weights: Weights = "equal",
+        cov: str | None = None,
+        cluster: str | ArrayLike | None = None,
     ) -> MarginalMeans:
         """Estimated marginal means: the mean response at each level, the rest averaged or held.
 
@@ -567,6 +743,11 @@ class MixedResults:
             How combinations of other factors are averaged: all alike, by how often they occur
             jointly, by the product of how often each level occurs, by how often they occur at the
             level in question, or alike where they occur at all.
+        cov : {"model", "CR0", "CR1", "CR2"}, optional
+            Standard errors robust to any dependence within clusters, with degrees of freedom of
+            their own; see `cov_params`.
+        cluster : str or array-like, optional
+            The clusters of a robust ``cov``.
 
         Returns
         -------
@@ -594,7 +775,8 @@ class MixedResults:
         1       B     60.32  2.23
         2       C     66.27  2.23
         """
-        return marginal_means(self.fit, inference(self.fit, ddf), specs, by, at, weights)
+        inferred = chosen_inference(self.fit, ddf, cov, cluster)
+        return marginal_means(self.fit, inferred, specs, by, at, weights)
 
     def emtrends(
         self,
@@ -604,12 +786,14 @@ class MixedResults:
         at: Mapping[str, Any] | None = None,
         ddf: Ddf | None = None,
         weights: Weights = "equal",
+        cov: str | None = None,
+        cluster: str | ArrayLike | None = None,
     ) -> MarginalMeans:
         """Estimated slopes of the mean response in a covariate, by level.
 
         Parameters
         ----------
-        specs, by, at, ddf, weights
+        specs, by, at, ddf, weights, cov, cluster
             As for `emmeans`.
         var : str
             A numeric variable of the fixed part, or a function of one such as ``"log(x)"``.
@@ -633,13 +817,16 @@ class MixedResults:
         0    Male    0.7844  0.0775
         1  Female    0.4795  0.0935
         """
-        return marginal_trends(self.fit, inference(self.fit, ddf), specs, var, by, at, weights)
+        inferred = chosen_inference(self.fit, ddf, cov, cluster)
+        return marginal_trends(self.fit, inferred, specs, var, by, at, weights)
 
     def joint_tests(
         self,
         by: str | Sequence[str] | None = None,
         at: Mapping[str, Any] | None = None,
         ddf: Ddf | None = None,
+        cov: str | None = None,
+        cluster: str | ArrayLike | None = None,
     ) -> pd.DataFrame:
         """Test each main effect and interaction of the marginal means.
 
@@ -650,6 +837,8 @@ class MixedResults:
         at : dict, optional
             Values to use instead, as for `emmeans`.
         ddf : str, optional
+            As for `emmeans`.
+        cov, cluster
             As for `emmeans`.
 
         Returns
@@ -662,7 +851,8 @@ class MixedResults:
         An effect is the interaction contrasts of its variables' levels, averaged over the others
         with equal weights, whatever the factors' coding; covariates vary by one about their mean.
         """
-        return joint_tests(self.fit, inference(self.fit, ddf), by, at)
+        inferred = chosen_inference(self.fit, ddf, cov, cluster)
+        return joint_tests(self.fit, inferred, by, at)
 
     # -- intervals -----------------------------------------------------------------------------
 

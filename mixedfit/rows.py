@@ -230,6 +230,10 @@ def _subset_expression(subset: str, data: Any, total: int) -> NDArray[np.bool_]:
         values = np.asarray(mask)
     except DataError:
         raise
+    except NameError as error:
+        unknown = re.search(r"name '([^']+)' is not defined", str(error))
+        read_frame(data, [unknown[1]] if unknown else [])  # says that there is no such column
+        raise DataError(f"subset={subset!r} cannot be evaluated: {error}") from None
     except Exception as error:  # noqa: BLE001  pandas raises many kinds for code it cannot evaluate
         raise DataError(f"subset={subset!r} cannot be evaluated: {error}") from None
     if values.dtype != bool or values.shape != (total,):

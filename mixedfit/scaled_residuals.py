@@ -33,19 +33,20 @@ class ScaledResiduals:
 
     Attributes
     ----------
-    values : Series
+    residuals : Series
         One a row used, uniform between 0 and 1 where the model holds.
     tests : DataFrame
         A row a test: test, statistic, expected, p. *uniformity*: the largest distance between the
-        values' distribution and the uniform one (Kolmogorov); *dispersion*: mean square about the
-        simulated mean over its average in simulations; *outliers*: rows outside all simulations.
+        residuals' distribution and the uniform one (Kolmogorov); *dispersion*: mean square about
+        the simulated mean over its average in simulations; *outliers*: rows outside all
+        simulations.
         p-values are two-sided (one-sided for uniformity), from the simulated responses.
     n_simulations : int
     effects : {"new", "fitted"}
         Whether random effects were drawn anew, or held at their predictions.
     """
 
-    values: pd.Series
+    residuals: pd.Series
     tests: pd.DataFrame
     n_simulations: int
     effects: Effects
@@ -53,8 +54,8 @@ class ScaledResiduals:
     def __repr__(self) -> str:
         drawn = "drawn anew" if self.effects == "new" else "held at their predictions"
         return (
-            f"Scaled residuals of {len(self.values)} rows from {self.n_simulations} simulations, "
-            f"random effects {drawn}\n{self.tests.to_string(index=False)}"
+            f"Scaled residuals of {len(self.residuals)} rows from {self.n_simulations} "
+            f"simulations, random effects {drawn}\n{self.tests.to_string(index=False)}"
         )
 
 
@@ -105,8 +106,8 @@ def scaled_residuals(
             "p": [_upper(distance), _two_sided(squares), _two_sided(outside)],
         }
     )
-    values = pd.Series(uniform[:, 0], index=fit.design.index, name="scaled")
-    return ScaledResiduals(values, tests, n, effects)
+    residuals = pd.Series(uniform[:, 0], index=fit.design.index, name="scaled")
+    return ScaledResiduals(residuals, tests, n, effects)
 
 
 def _simulated(fit: Fit, n: int, rng: np.random.Generator, effects: Effects) -> Array:

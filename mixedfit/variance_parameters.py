@@ -159,7 +159,7 @@ def parameter_gradients(fit: Fit, parameters: tuple[VarianceParameter, ...]) -> 
     Rows of standard deviations and correlations at their limits are nan.
     """
     point, estimate = fit.evaluation, fit.estimate
-    like, r = point.likelihood, point.likelihood.n_params
+    like, r = point.likelihood, len(point.gradient)
     out = np.zeros((len(parameters), r + 1))
     for row, parameter in zip(out, parameters, strict=True):
         if parameter.kind == "sigma":

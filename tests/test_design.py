@@ -201,10 +201,11 @@ def test_more_fixed_effects_than_rows():
     [
         ({"nosuch": "sum"}, "contrasts name 'nosuch', which the formula does not use"),
         ({"f": "deviation"}, "'deviation' is none of 'treatment', 'sum', 'helmert', 'poly'"),
+        ({"x": "sum"}, "contrasts name 'x', which holds numbers"),
         ({"f": np.eye(3)}, "a row for each of its 4 levels"),
     ],
 )
 def test_contrasts_that_do_not_fit(contrasts, message):
     with pytest.raises(DataError) as raised:
-        build("y ~ f + (1 | g)", contrasts=contrasts)
+        build("y ~ f + x + (1 | g)", contrasts=contrasts)
     assert message in str(raised.value)

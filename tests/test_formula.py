@@ -1,3 +1,4 @@
+import pandas as pd
 import pytest
 
 from mixedfit.errors import FormulaError
@@ -123,6 +124,8 @@ MISTAKES = {
     "y ~ x + cs(f || g)": "one bar",
     "cbind(a, b) ~ x + (1 | g)": "one numeric response",
     "y | z ~ x + (1 | g)": "may not contain",
+    "y ~ x + (1 + (1 | g))": "parentheses of its own",
+    "y ~ x + toep(f | g)": "toep() is no covariance structure here; there are us(), diag()",
 }
 
 
@@ -138,6 +141,8 @@ def test_mistakes_are_named(text):
 def test_formulas_are_strings():
     with pytest.raises(FormulaError, match="not 3"):
         parse(3)
+    with pytest.raises(FormulaError, match="not DataFrame; it comes before the data"):
+        parse(pd.DataFrame())
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def test_labels_where_the_fit_had_numbers():
     ("text", "error", "message"),
     [
         ("log(x - 2)", DataError, "'log(x - 2)' is not finite in"),
-        ("nosuch(x)", FormulaError, "nosuch"),
+        ("nosuch(x)", FormulaError, "there is no function 'nosuch' here"),
         ("x + I(x / f)", FormulaError, "cannot be evaluated"),
     ],
 )

@@ -199,6 +199,12 @@ def test_mistakes_are_named(formula, options, error, message):
     assert isinstance(raised.value, ValueError)
 
 
+def test_a_response_that_the_levels_reproduce_leaves_no_residual():
+    data = frame()
+    with pytest.raises(mf.ModelError, match="reproduce 'y' exactly: no residual variation"):
+        mf.lmer("y ~ 1 + (1 | g)", data.assign(y=data["g"] ** 2))
+
+
 def test_importing_is_light():
     code = (
         "import sys, mixedfit; "

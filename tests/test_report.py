@@ -27,7 +27,7 @@ Fixed effects
              Estimate  Std. error    df  t value   p value
   Intercept    251.41       6.825  17.0   36.838    <1e-16
   Days          10.47       1.546  17.0    6.771  3.26e-06
-df and p-values by Satterthwaite's method."""
+Degrees of freedom by Satterthwaite's method."""
 
 
 @pytest.fixture(scope="module")

@@ -102,7 +102,7 @@ def test_missing_weights_are_missing_values():
         ({"subset": "w > 100"}, "subset keeps none of the 6 rows"),
         ({"subset": "w >"}, "cannot be evaluated"),
         ({"subset": "w + 1"}, "does not give True or False"),
-        ({"subset": "zz > 1"}, "cannot be evaluated"),
+        ({"subset": "zz > 1"}, "no column 'zz' in the data"),
         ({"subset": "w == 2 | w == 3"}, "no row is complete"),
         ({"offset": "g"}, "offset 'g' must be numeric"),
         ({"offset": "w +"}, "neither a column nor an expression"),

@@ -38,7 +38,7 @@ def profile_zeta(
     levels: Sequence[float] = (0.5, 0.8, 0.9, 0.95, 0.99),
     absolute: bool = False,
     xlabel: str = "Parameter",
-    ylabel: str = r"Signed root deviance $\zeta$",
+    ylabel: str | None = None,
     title: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
@@ -75,7 +75,8 @@ def profile_zeta(
     ax.plot(fine_x, np.abs(fine_z) if absolute else fine_z, color=RED, linewidth=1.6)
     if estimate is not None:
         ax.plot(estimate, 0.0, "o", color=INK, markersize=4.5)
-    return finish(ax, xlabel, ylabel, title)
+    sign = r"Root deviance $|\zeta|$" if absolute else r"Signed root deviance $\zeta$"
+    return finish(ax, xlabel, sign if ylabel is None else ylabel, title)
 
 
 def _interpolated(x: Array, y: Array) -> tuple[Array, Array]:

@@ -1,0 +1,64 @@
+"""Comparing fits: the function behind ``mf.anova``."""
+
+from __future__ import annotations
+
+from mixedfit.errors import MixedfitError
+from mixedfit.likelihood_ratio import likelihood_ratio_table
+from mixedfit.noted import NotedFrame
+from mixedfit.results import MixedResults
+
+__all__ = ["anova"]
+
+
+def anova(*fits: MixedResults, refit: bool | None = None) -> NotedFrame:
+    """Compare fits to the same rows by likelihood ratio tests.
+
+    Parameters
+    ----------
+    *fits : MixedResults
+        Two or more; each is tested against the next smaller one.
+    refit : bool, optional
+        Fit REML fits by maximum likelihood first. By default that is done where it is needed: where
+        the fixed parts or the methods differ. What was refitted is said below the table.
+
+    Returns
+    -------
+    DataFrame
+        One row a fit, smallest first: model, n_params, llf, aic, bic, deviance, chi2, df, p. Where
+        a fit is another one without some random effects, ``p_mixture`` counts that a variance
+        cannot be negative. A note below says what to know.
+
+    Raises
+    ------
+    DataError
+        If the fits are to different rows, responses or weights.
+    ModelError
+        If restricted likelihoods cannot be compared and ``refit`` is False.
+
+    Notes
+    -----
+    ``2 (log L_1 - log L_0)`` against the chi-squared distribution with as many degrees of freedom
+    as there are parameters more; for variances the mixture of Stram & Lee (1994), Biometrics 50.
+
+    Examples
+    --------
+    >>> import mixedfit as mf
+    >>> data = mf.datasets.load("sleepstudy")
+    >>> slopes = mf.lmer("Reaction ~ Days + (Days | Subject)", data)
+    >>> intercepts = mf.lmer("Reaction ~ Days + (1 | Subject)", data)
+    >>> mf.anova(slopes, intercepts)[["n_params", "chi2", "df"]].round(2)
+       n_params   chi2   df
+    0         4    NaN  NaN
+    1         6  42.84  2.0
+    """
+    for fit in fits:
+        if not isinstance(fit, MixedResults):
+            raise MixedfitError(
+                f"anova compares fits such as lmer() returns, not {type(fit).__name__}"
+            )
+    if len(fits) < 2:
+        raise MixedfitError("anova compares two or more fits; for the terms of one: fit.anova()")
+    names = [fit.formula for fit in fits]
+    if len(set(names)) < len(names):
+        names = [f"{i + 1}: {name}" for i, name in enumerate(names)]
+    return likelihood_ratio_table([fit.fit for fit in fits], names, refit)

@@ -1,0 +1,381 @@
+"""Cluster-robust covariance of the fixed effects, with small-sample degrees of freedom.
+
+With V as fitted, ``W = V^-1`` and ``M = (X'W X)^-1``, clusters j of rows and marginal residuals e,
+
+    V_robust = M [ sum_j (W X)_j' A_j e_j e_j' A_j (W X)_j ] M,
+
+where A_j = I (CR0), or makes the covariance exact when V is right (CR2):
+
+    A_j = D_j' B_j^{-1/2} D_j,   D_j'D_j = V_jj,   B_j = D_j (V_jj - X_j M X_j') D_j'
+
+(Bell & McCaffrey 2002, Surv. Methodol. 28; Pustejovsky & Tipton 2018, J. Bus. Econ. Stat. 36).
+Clusters may cut across the model's groups: W mixes the rows of different clusters then. No matrix
+is larger than a cluster's, and those of large clusters shrink to the rank of their effects.
+
+Everything is in working coordinates and relative to sigma^2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, cast, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import linalg, sparse
+
+from mixedfit.arrays import Array, IntArray
+from mixedfit.ddf import Ddf, FixedInference, inference
+from mixedfit.deletion import weighted_rows
+from mixedfit.errors import ModelError
+from mixedfit.fit import Fit
+from mixedfit.influence import grouping_of
+from mixedfit.threads import one_thread
+
+__all__ = ["RobustKind", "check_kind", "chosen_inference", "default_cluster", "robust_inference"]
+
+RobustKind = Literal["CR0", "CR1", "CR2"]
+
+# Eigenvalues of B_j, relative to the largest, below which a direction has no residual.
+_NOTHING = 1e-10
+# Rows from which a cluster is treated in the space of its effects.
+_LARGE = 200
+_ROOM = 4_000_000
+
+
+def check_kind(kind: str) -> RobustKind:
+    """The name of a robust covariance, or an error that lists them.
+
+    Raises
+    ------
+    ModelError
+    """
+    if kind not in get_args(RobustKind):
+        raise ModelError(f"a robust covariance is one of 'CR0', 'CR1', 'CR2', not {kind!r}")
+    return cast("RobustKind", kind)
+
+
+def default_cluster(fit: Fit) -> str:
+    """The grouping factor within whose levels those of all others lie.
+
+    Raises
+    ------
+    ModelError
+        If there is none.
+    """
+    factors = fit.design.factors
+    for candidate in reversed(factors):
+        if all(_nested(other.codes, candidate.codes) for other in factors):
+            return candidate.name
+    if not factors:
+        raise ModelError("this fit has no grouping factor: name the clusters with cluster=")
+    names = ", ".join(repr(factor.name) for factor in factors)
+    raise ModelError(
+        f"none of the grouping factors {names} nests the others: say which rows belong together "
+        "with cluster='name', or a column of labels"
+    )
+
+
+def _nested(inner: IntArray, outer: IntArray) -> bool:
+    """Whether each level of one factor lies within one level of another."""
+    first = np.full(int(inner.max()) + 1, -1, dtype=np.int64)
+    first[inner] = outer
+    return bool((first[inner] == outer).all())
+
+
+@dataclass(frozen=True)
+class _WorkingModel:
+    """Rows and covariance of a fit, the rows as they are rather than whitened.
+
+    Attributes
+    ----------
+    X, WX : arrays of shape (n, p)
+    ZT : list of arrays of shape (n, k)
+        Columns of each grouping factor times the square root of their effects' covariance.
+    codes : tuple of int arrays of shape (n,)
+    R : array of shape (n,)
+        Residual variances.
+    M : array of shape (p, p)
+    e : array of shape (n,)
+        Marginal residuals.
+    """
+
+    X: Array
+    WX: Array
+    ZT: list[Array]
+    codes: tuple[IntArray, ...]
+    R: Array
+    M: Array
+    e: Array
+
+    @classmethod
+    def of(cls, fit: Fit) -> _WorkingModel:
+        rows, point = fit.rows, fit.evaluation
+        root = np.ones(fit.n) if rows.root_weights is None else rows.root_weights
+        WX = weighted_rows(fit, point.eliminated)[:-1] * root
+        ZT = [(T.T @ Z / root).T for Z, T in zip(rows.Z, point.eliminated.T, strict=True)]
+        e = (rows.y - point.remainder.b @ rows.X) / root
+        return cls((rows.X / root).T, WX.T, ZT, rows.codes, root**-2.0, point.remainder.P, e)
+
+    def covariance(self, rows: IntArray) -> Array:
+        """V among the rows of clusters of one size, (b, s) to (b, s, s)."""
+        s = rows.shape[1]
+        V = np.zeros((*rows.shape, s))
+        V[:, np.arange(s), np.arange(s)] = self.R[rows]
+        for ZT, codes in zip(self.ZT, self.codes, strict=True):
+            own, levels = ZT[rows], codes[rows]
+            V += (own @ own.transpose(0, 2, 1)) * (levels[:, :, None] == levels[:, None, :])
+        return V
+
+
+def _by_cluster(clusters: IntArray, m: int) -> Iterator[IntArray]:
+    """Rows of clusters of one size, (b, s), in batches."""
+    order = np.argsort(clusters, kind="stable")
+    sizes = np.bincount(clusters, minlength=m)
+    starts = np.cumsum(sizes) - sizes
+    for size in np.unique(sizes[sizes > 0]):
+        members = np.flatnonzero(sizes == size)
+        step = max(1, _ROOM // int(size * size)) if size < _LARGE else 1
+        for batch in np.split(members, np.arange(step, len(members), step)):
+            yield order[starts[batch][:, None] + np.arange(size)]
+
+
+def _correction(V: Array, X: Array, M: Array) -> Array:
+    """``D'(D (V - X M X') D')^{-1/2} D`` for ``D'D = V``: (b, s, s) and (b, s, p) to (b, s, s)."""
+    L = np.linalg.cholesky(V)
+    Lt = L.transpose(0, 2, 1)
+    values, vectors = np.linalg.eigh(Lt @ (V - X @ M @ X.transpose(0, 2, 1)) @ L)
+    kept = values > _NOTHING * values.max(axis=1, keepdims=True)
+    roots = np.where(kept, np.where(kept, values, 1.0) ** -0.5, 0.0)
+    half = L @ vectors
+    return np.asarray((half * roots[:, None, :]) @ half.transpose(0, 2, 1))
+
+
+def _in_effects(model: _WorkingModel, rows: IntArray) -> Array | None:
+    """``A WX`` of one large cluster of equal residual variances, None where it has full rank.
+
+    All but the space Q of its effects and fixed columns is residual, where A is the identity.
+    """
+    X, WX, r = model.X[rows], model.WX[rows], model.R[rows[0]]
+    if not np.allclose(model.R[rows], r, rtol=1e-12):
+        return None
+    parts = [X]
+    for ZT, codes in zip(model.ZT, model.codes, strict=True):
+        _, levels = np.unique(codes[rows], return_inverse=True)
+        if (levels.max() + 1) * ZT.shape[1] >= len(rows):
+            return None
+        for column in ZT[rows].T:
+            wide = np.zeros((len(rows), levels.max() + 1))
+            wide[np.arange(len(rows)), levels] = column
+            parts.append(wide)
+    columns = np.hstack(parts)
+    if columns.shape[1] > 0.7 * len(rows):
+        return None
+    Q, triangle, _ = linalg.qr(columns, mode="economic", pivoting=True)
+    diagonal = np.abs(triangle.diagonal())
+    Q = Q[:, diagonal > 1e-12 * diagonal[0]]
+    effects = Q.T @ np.hstack(parts[1:]) if len(parts) > 1 else np.zeros((Q.shape[1], 0))
+    V = r * np.eye(Q.shape[1]) + effects @ effects.T
+    A = _correction(V[None], (Q.T @ X)[None], model.M)[0]
+    inside = Q.T @ WX
+    return np.asarray(WX + Q @ (A @ inside - inside))
+
+
+def _adjusted_rows(model: _WorkingModel, clusters: IntArray, m: int, kind: RobustKind) -> Array:
+    """``A_j (W X)_j M``, one a row, shape (n, p)."""
+    if kind != "CR2":
+        return model.WX @ model.M
+    out = np.empty_like(model.WX)
+    for rows in _by_cluster(clusters, m):
+        own = _in_effects(model, rows[0]) if rows.shape[1] >= _LARGE else None
+        if own is not None:
+            out[rows[0]] = own
+        else:
+            out[rows] = _correction(model.covariance(rows), model.X[rows], model.M) @ model.WX[rows]
+    return out @ model.M
+
+
+def _sums(clusters: IntArray, m: int, left: Array, right: Array) -> Array:
+    """``sum left_i right_i'`` within clusters, (n, a) and (n, b) to (m, a, b)."""
+    out = np.empty((m, left.shape[1], right.shape[1]))
+    for a, x in enumerate(left.T):
+        for b, y in enumerate(right.T):
+            out[:, a, b] = np.bincount(clusters, x * y, m)
+    return out
+
+
+@dataclass(frozen=True)
+class _Form:
+    """``S - U M V'``: covariances over pairs of clusters, S sparse (m, m), U and V (m, p)."""
+
+    S: Any
+    U: Array
+    V: Array
+    M: Array
+
+    def trace(self) -> float:
+        return float(self.S.diagonal().sum() - np.sum((self.U @ self.M) * self.V))
+
+    def trace_of_product(self, other: _Form) -> float:
+        """``tr(self other)``."""
+        first = self.S.multiply(other.S.T).sum()
+        second = np.trace(other.M @ (other.V.T @ (self.S @ other.U)))
+        third = np.trace(self.M @ (self.V.T @ (other.S @ self.U)))
+        fourth = np.trace(self.M @ (self.V.T @ other.U) @ other.M @ (other.V.T @ self.U))
+        return float(first - second - third + fourth)
+
+
+class _Clustered:
+    """Degrees of freedom of a cluster-robust covariance; columns of L are the working ones.
+
+    For a row l the estimated variance is ``sum_j (g_j'e_j)^2`` with ``g = A W X M l``, a quadratic
+    form in normal e whose clusters have covariance ``g_j'(V - X M X')_jk g_k``; its first two
+    moments give Satterthwaite's degrees of freedom, those of several rows Hotelling's.
+    """
+
+    def __init__(self, model: _WorkingModel, clusters: IntArray, m: int, adjusted: Array) -> None:
+        self.m, self.M, p = m, model.M, adjusted.shape[1]
+        self.residual = _sums(clusters, m, adjusted * model.R[:, None], adjusted)
+        self.fixed = _sums(clusters, m, model.X, adjusted)
+        self.cells: list[tuple[IntArray, IntArray, int, Array]] = []
+        for ZT, codes in zip(model.ZT, model.codes, strict=True):
+            J = int(codes.max()) + 1
+            keys, cell = np.unique(clusters.astype(np.int64) * J + codes, return_inverse=True)
+            sums = _sums(cell, len(keys), ZT, adjusted)
+            self.cells.append((keys // J, keys % J, J, sums))
+        self.p = p
+
+    def form(self, left: Array, right: Array) -> _Form:
+        """Covariances over pairs of clusters of ``g_j'e_j`` for two rows of shape (p,)."""
+        diagonal = np.einsum("a,jab,b->j", left, self.residual, right)
+        S: Any = sparse.diags_array(diagonal).tocsr()
+        for owner, level, J, sums in self.cells:
+            first, second = (self._spread(owner, level, J, sums @ row) for row in (left, right))
+            S = S + first.T @ second
+        return _Form(S.tocsr(), self.fixed @ left, self.fixed @ right, self.M)
+
+    def _spread(self, owner: IntArray, level: IntArray, J: int, values: Array) -> Any:
+        """Values (cells, k) at their levels and clusters, sparse of shape (k J, m)."""
+        k = values.shape[1]
+        rows = (level[:, None] + J * np.arange(k)).ravel()
+        columns = np.repeat(owner, k)
+        return sparse.coo_array((values.ravel(), (rows, columns)), shape=(k * J, self.m)).tocsr()
+
+    def df(self, L: Array) -> Array:
+        """Satterthwaite's, ``tr(F)^2 / tr(F^2)``, of each row of L."""
+        out = np.full(len(L), np.nan)
+        for i, row in enumerate(L):
+            if row.any():
+                form = self.form(row, row)
+                out[i] = form.trace() ** 2 / form.trace_of_product(form)
+        return out
+
+    def joint(self, L: Array) -> tuple[float, float]:
+        """Of Hotelling's T^2 for L of shape (q, p), and the factor F is multiplied with.
+
+        Pustejovsky & Tipton (2018), the HTZ approximation.
+        """
+        q = len(L)
+        mean = np.array([[self.form(a, b).trace() for b in L] for a in L])
+        values, vectors = np.linalg.eigh(0.5 * (mean + mean.T))
+        if values[0] <= 0.0:
+            return np.nan, np.nan
+        rows = (vectors / np.sqrt(values)) @ vectors.T @ L
+        own = [self.form(row, row) for row in rows]
+        spread = 0.0
+        for s in range(q):
+            for t in range(q):
+                cross = own[s] if s == t else self.form(rows[s], rows[t])
+                spread += own[s].trace_of_product(own[t]) + cross.trace_of_product(cross)
+        eta = q * (q + 1) / spread
+        den_df = eta - q + 1.0
+        return (den_df, den_df / eta) if den_df > 0.0 else (np.nan, np.nan)
+
+
+@dataclass(frozen=True)
+class _UserColumns:
+    """Degrees of freedom for rows over the user's columns."""
+
+    working: _Clustered
+    total: Array
+
+    def df(self, L: Array) -> Array:
+        return self.working.df(L @ self.total)
+
+    def joint(self, L: Array) -> tuple[float, float]:
+        return self.working.joint(L @ self.total)
+
+
+def robust_inference(
+    fit: Fit, kind: str = "CR2", cluster: str | ArrayLike | None = None
+) -> FixedInference:
+    """Covariance and degrees of freedom that hold whatever the dependence within clusters.
+
+    Parameters
+    ----------
+    fit : Fit
+    kind : {"CR0", "CR1", "CR2"}
+        Without correction; times ``m / (m - 1)`` for m clusters; and unbiased when the model's own
+        covariance is right.
+    cluster : str or array-like, optional
+        A grouping factor of the fit, or one label a row; by default the factor that nests all
+        others.
+
+    Returns
+    -------
+    FixedInference
+
+    Raises
+    ------
+    ModelError, DataError
+        If no factor nests the others and none is named, the labels do not fit the rows, or there
+        are fewer than two clusters.
+    """
+    kind = check_kind(kind)
+    cluster = default_cluster(fit) if cluster is None else cluster
+    key = f"robust {kind} {cluster}" if isinstance(cluster, str) else None
+    if key is not None and key in fit.computed:
+        return cast("FixedInference", fit.computed[key])
+    name, codes, levels = grouping_of(fit, cluster, "cluster")
+    m = len(levels)
+    if m < 2:
+        raise ModelError(f"{name!r} has one level: a robust covariance needs at least two clusters")
+    with one_thread():
+        made = _robust(fit, kind, name, np.asarray(codes), m)
+    if key is not None:
+        fit.computed[key] = made
+    return made
+
+
+def _robust(fit: Fit, kind: RobustKind, name: str, clusters: IntArray, m: int) -> FixedInference:
+    model = _WorkingModel.of(fit)
+    adjusted = _adjusted_rows(model, clusters, m, kind)
+    basis = fit.estimate.basis
+    scores = np.stack([np.bincount(clusters, column * model.e, m) for column in adjusted.T], axis=1)
+    working = scores.T @ scores * (m / (m - 1.0) if kind == "CR1" else 1.0)
+    total = basis.fixed.total
+    covariance = basis.scale**2 * (total @ working @ total.T)
+    note = f"Clusters are the {m} levels of {name}."
+    denominator = _UserColumns(_Clustered(model, clusters, m, adjusted), total)
+    return FixedInference(kind, note, fit.estimate.beta, covariance, denominator)
+
+
+def chosen_inference(
+    fit: Fit, ddf: Ddf | None, cov: str | None, cluster: str | ArrayLike | None
+) -> FixedInference:
+    """Inference by degrees of freedom of the model, or by a robust covariance with its own.
+
+    Raises
+    ------
+    ModelError
+        If both are asked for, or clusters without a robust covariance.
+    """
+    if cov in (None, "model"):
+        if cluster is not None:
+            raise ModelError("cluster= goes with a robust covariance: add cov='CR2'")
+        return inference(fit, ddf)
+    kind = check_kind(str(cov))
+    if ddf is not None:
+        raise ModelError(f"cov={kind!r} brings degrees of freedom of its own: leave ddf= out")
+    return robust_inference(fit, kind, cluster)
