@@ -14,6 +14,7 @@ from mixedfit.errors import DataError, ModelError
 from mixedfit.fit import Fit, fitted_of
 from mixedfit.formula import Expression
 from mixedfit.frames import Frame, Labels, number_of_rows, read_frame
+from mixedfit.marginal import residual_sd
 from mixedfit.matrices import evaluate, variables
 
 __all__ = [
@@ -36,24 +37,24 @@ def fitted_values(fit: Fit, level: Literal["population", "groups"] = "groups") -
     return fitted_of(fit.design, fit.estimate, level == "groups")
 
 
-def residuals(fit: Fit, kind: ResidualKind = "response") -> Array:
-    """Residuals of the rows used, shape (n,).
+def residuals(fit: Fit, kind: ResidualKind = "response", fitted: Array | None = None) -> Array:
+    """Residuals of the rows used, shape (n,), from other fitted values if given.
 
     "response" is observed less fitted; "pearson" divides by each row's residual standard deviation;
     "normalized" also removes the residual correlation.
     """
-    response = fit.design.y - fitted_values(fit)
+    response = fit.design.y - (fitted_values(fit) if fitted is None else fitted)
     if kind == "response":
         return response
     if kind not in ("pearson", "normalized"):
         raise ModelError(
             f"kind of residuals must be 'response', 'pearson' or 'normalized', not {kind!r}"
         )
-    weights, whitening = fit.design.weights, fit.whitening
+    if kind == "pearson" or fit.whitening is None:
+        return response / (fit.estimate.sigma * residual_sd(fit))
+    weights = fit.design.weights
     scaled = (response if weights is None else response * np.sqrt(weights)) / fit.estimate.sigma
-    if whitening is None:
-        return scaled
-    return scaled / whitening.sd if kind == "pearson" else whitening.normalize(scaled[None])[0]
+    return fit.whitening.normalize(scaled[None])[0]
 
 
 def predict(
