@@ -339,8 +339,8 @@ class MixedResults:
         >>> fit = mf.lme("Yield ~ 1", "~ 1 | Batch", mf.datasets.load("dyestuff"))
         >>> fit.marginal_cov("A").iloc[:2, :2].round(1)
                 0       1
-        0  4215.3  1764.1
-        1  1764.1  4215.3
+        0  4215.3  1764.0
+        1  1764.0  4215.3
         """
         return grouping_levels.group_covariance(self.fit, group_level, type, group)
 
@@ -364,7 +364,7 @@ class MixedResults:
         >>> fit = mf.lme("Yield ~ 1", "~ 1 | Batch", mf.datasets.load("dyestuff"))
         >>> anova = fit.anova_oneway()
         >>> anova.table[["source", "df", "mean_sq", "expected_mean_sq"]]
-             source  df   mean_sq            expected_mean_sq
+             source  df   mean_sq          expected_mean_sq
         0     Batch   5  11271.50  V[Residual] + 5 V[Batch]
         1  Residual  24   2451.25               V[Residual]
         """
