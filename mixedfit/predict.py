@@ -8,7 +8,8 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from mixedfit.arrays import Array, IntArray
+from mixedfit.arrays import Array, BoolArray, IntArray
+from mixedfit.conditional_residuals import conditional_residuals
 from mixedfit.design import Design, GroupingFactor
 from mixedfit.errors import DataError, ModelError
 from mixedfit.fit import Fit, fitted_of
@@ -21,6 +22,7 @@ __all__ = [
     "Groups",
     "NewLevels",
     "ResidualKind",
+    "ResidualPart",
     "fitted_values",
     "predict",
     "residuals",
@@ -30,6 +32,7 @@ __all__ = [
 Groups = Literal["all", "none"] | Sequence[str]
 NewLevels = Literal["raise", "population"]
 ResidualKind = Literal["response", "pearson", "normalized"]
+ResidualPart = Literal["conditional"] | None
 
 
 def fitted_values(fit: Fit, level: Literal["population", "groups"] = "groups") -> Array:
@@ -62,8 +65,9 @@ def predict(
     newdata: Any = None,
     groups: Groups = "all",
     new_levels: NewLevels = "raise",
+    residual: ResidualPart = None,
 ) -> pd.Series:
-    """Predictions of the mean response.
+    """Predictions of the mean response, or of new rows of known groups.
 
     Parameters
     ----------
@@ -74,6 +78,8 @@ def predict(
         The grouping factors whose random effects are included.
     new_levels : {"raise", "population"}
         For levels the fit did not have: an error with their names, or effects of zero.
+    residual : {None, "conditional"}
+        Add the residual to expect given those of the rows it is correlated with.
 
     Returns
     -------
@@ -83,6 +89,8 @@ def predict(
     if new_levels not in ("raise", "population"):
         raise ModelError(f"new_levels must be 'raise' or 'population', not {new_levels!r}")
     included = _included(fit.design, groups)
+    if residual is not None:
+        _check_residual(fit, newdata, included, residual)
     if newdata is None:
         index, design = fit.design.index, fit.design
         fitted = fitted_values(fit, "population")
@@ -95,9 +103,24 @@ def predict(
         return pd.Series(fitted, index=index, name="predicted")
     frame, complete = _new_rows(fit.design, newdata, included, new_levels)
     values = np.full(number_of_rows(newdata), np.nan)
-    values[complete] = _predicted(fit, frame, included, new_levels)
+    mean = _predicted(fit, frame, included, new_levels)
+    if residual is not None:
+        mean = mean + conditional_residuals(fit, newdata, complete, mean)
+    values[complete] = mean
     index = newdata.index if isinstance(newdata, pd.DataFrame) else None
     return pd.Series(values, index=index, name="predicted")
+
+
+def _check_residual(fit: Fit, newdata: Any, included: Collection[int], residual: Any) -> None:
+    if residual != "conditional":
+        raise ModelError(f"residual must be None or 'conditional', not {residual!r}")
+    if newdata is None:
+        raise ModelError("residual='conditional' is for new rows: those of the fit are observed")
+    if len(included) < len(fit.design.factors):
+        raise ModelError(
+            "residual='conditional' goes with all random effects, groups='all': the residuals are "
+            "what they leave"
+        )
 
 
 def _included(design: Design, groups: Groups) -> set[int]:
@@ -118,7 +141,7 @@ def _included(design: Design, groups: Groups) -> set[int]:
 
 def _new_rows(
     design: Design, newdata: Any, included: Collection[int], new_levels: NewLevels
-) -> tuple[Frame, Array]:
+) -> tuple[Frame, BoolArray]:
     """The columns prediction needs, in the rows that have them all, and which rows those are."""
     expressions = [design.recipe.expression, *_offsets(design)]
     expressions += [term.recipe.expression for term in design.terms if term.factor in included]

@@ -379,8 +379,9 @@ class MixedResults:
         *,
         groups: prediction.Groups = "all",
         new_levels: prediction.NewLevels = "raise",
+        residual: prediction.ResidualPart = None,
     ) -> pd.Series:
-        """Predict the mean response.
+        """Predict the mean response, or later rows of known groups.
 
         Parameters
         ----------
@@ -390,6 +391,9 @@ class MixedResults:
             Grouping factors whose random effects are included.
         new_levels : {"raise", "population"}
             Levels the fit did not have: an error that names them, or random effects of zero.
+        residual : {None, "conditional"}
+            Add the residual to expect given the observed residuals it is correlated with: for
+            further rows of groups in the fit, in models with a correlation structure.
 
         Returns
         -------
@@ -409,7 +413,7 @@ class MixedResults:
         >>> fit.predict(new, new_levels="population").round(2).tolist()
         [253.66, 356.08]
         """
-        return prediction.predict(self.fit, newdata, groups, new_levels)
+        return prediction.predict(self.fit, newdata, groups, new_levels, residual)
 
     def simulate(self, n: int = 1, seed: int | np.random.Generator | None = None) -> pd.DataFrame:
         """Draw responses from the fitted model, with new random effects.
