@@ -155,9 +155,7 @@ class ResidualEvaluation(Evaluation):
         residual = self.problem.residual.room(self.delta)
         if residual is not None:
             residual = residual[0] / self.units, residual[1] / self.units
-        return joined_room(
-            [self.covariance_room(), residual], [self.n_covariance, len(self.delta)]
-        )
+        return joined_room([self.covariance_room(), residual], [self.n_covariance, len(self.delta)])
 
     def move(self, step: Array) -> ResidualEvaluation:
         """The criterion where a step in the coordinates leads."""
