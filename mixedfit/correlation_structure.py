@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, TypeAlias
 
 import numpy as np
@@ -158,6 +158,11 @@ class CorStructure(ABC):
         """Other coordinates worth a look, (m, r), where the likelihood may have several maxima."""
         del kernel
         return np.zeros((0, len(initial)))
+
+    def held_at(self, values: Array) -> CorStructure:
+        """The same structure with its parameters held at natural values."""
+        value = float(values[0]) if len(values) == 1 else values.tolist()
+        return replace(self, value=value, fixed=True)  # type: ignore[type-var]
 
     @abstractmethod
     def _bind(self, frame: Frame, classes: Classes) -> tuple[Kernel, Array, tuple[Array, Array]]:

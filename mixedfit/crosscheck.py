@@ -29,6 +29,11 @@ __all__ = ["CrossCheck", "crosscheck"]
 # Dense random-effects columns (rows times columns) above which MixedLM takes hours.
 _MOST_DENSE = 500_000
 
+_NO_OTHER = (
+    "statsmodels, lme4: not compared, neither has residual correlation and variance functions "
+    "beside random effects; nlme does"
+)
+
 
 @dataclass(frozen=True)
 class CrossCheck:
@@ -99,6 +104,8 @@ def crosscheck(fit: MixedResults) -> CrossCheck:
     True
     """
     core = fit.fit
+    if not core.design.terms or core.design.residual is not None:
+        return CrossCheck(_table([]), (_NO_OTHER,))
     rows: list[tuple[str, str, float, float, float]] = []
     notes = []
     for software, run in (("statsmodels", _statsmodels), ("lme4", _lme4)):
@@ -108,8 +115,11 @@ def crosscheck(fit: MixedResults) -> CrossCheck:
             notes.append(f"{software}: not compared, {reason}")
             continue
         rows.extend((software, *row) for row in _compared(core, theirs))
-    columns = ["software", "quantity", "ours", "theirs", "in_se"]
-    return CrossCheck(pd.DataFrame(rows, columns=columns), tuple(notes))
+    return CrossCheck(_table(rows), tuple(notes))
+
+
+def _table(rows: list[tuple[str, str, float, float, float]]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["software", "quantity", "ours", "theirs", "in_se"])
 
 
 def _compared(fit: Fit, theirs: _Quantities) -> Iterator[tuple[str, float, float, float]]:

@@ -22,7 +22,12 @@ from mixedfit.formula import Expression, Formula, RandomEffect, with_contrasts
 from mixedfit.frames import Frame, Labels
 from mixedfit.linalg import independent_columns
 from mixedfit.matrices import CONTRASTS, Recipe, evaluate, variables
-from mixedfit.residual import ResidualStructure, bind_residual, residual_variables
+from mixedfit.residual import (
+    ResidualStructure,
+    bind_residual,
+    check_within,
+    residual_variables,
+)
 from mixedfit.rows import RowOptions, use_rows
 
 if TYPE_CHECKING:
@@ -178,11 +183,14 @@ class ResidualSpec:
     variance : VarFunction or None
     groups : tuple of str
         Columns whose combinations group rows where a form does not say.
+    within : tuple of str
+        Columns whose combinations hold the groups of the correlation, as lme requires.
     """
 
     correlation: CorStructure | None = None
     variance: VarFunction | None = None
     groups: tuple[str, ...] = ()
+    within: tuple[str, ...] = ()
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -194,6 +202,8 @@ class ResidualSpec:
 
     def bind(self, frame: Frame) -> ResidualStructure | None:
         """The structure of the rows used."""
+        if self.correlation is not None and self.within:
+            check_within(self.correlation, frame, self.within)
         return bind_residual(self.correlation, self.variance, frame, self.groups)
 
 

@@ -28,6 +28,9 @@ __all__ = ["Fit", "Verb", "fit_design", "fitted_of", "problem_of", "refit"]
 
 Verb = Literal["lmer", "lme", "gls"]
 
+# Residual parameters whose central differences cost less than several steps.
+_FEW = 6
+
 # Relative change of the criterion and the residual parameters at which a covariate taken from the
 # fit has settled, and the rounds after which it is given up.
 _SETTLED = 1e-8
@@ -38,6 +41,7 @@ _MOST_ROUNDS = 200
 _MOST_SEARCHES = 6
 _APART = 0.1
 _NEAR = 6.0
+_GLANCE = Control(tolerance=1e-4, max_evaluations=12)
 
 # Residual variance, relative to that of a least-squares fit, that is rounding.
 _NO_RESIDUAL = 1e-12
@@ -199,7 +203,7 @@ def _search(
 ) -> Fit:
     """Find the optimum, from each start, and certify the best."""
     starts = problem.start_points() if starts is None else starts
-    minima = [minimise(point, control) for point in starts]
+    minima = [_minimised(point, control) for point in starts]
     best = min(minima, key=lambda minimum: minimum.point.fun)
     if isinstance(problem, ResidualLikelihood):
         best = _looked_elsewhere(problem, best, control)
@@ -219,6 +223,14 @@ def _search(
     return fit
 
 
+def _minimised(
+    point: Evaluation, control: Control | None, radius: float | None = None
+) -> Minimum[Evaluation]:
+    """Search from a point; few residual parameters make the Hessian worth its differences."""
+    few = 0 < len(point.delta) <= _FEW
+    return minimise(point, control, radius, exact_when_slow=few)
+
+
 def _looked_elsewhere(
     problem: ResidualLikelihood, best: Minimum[Evaluation], control: Control | None
 ) -> Minimum[Evaluation]:
@@ -236,9 +248,12 @@ def _looked_elsewhere(
         apart = [np.abs(point.delta - other.delta).max() > _APART for other in chosen]
         if all(apart) and len(chosen) < _MOST_SEARCHES:
             chosen.append(point)
-            minima.append(minimise(point, control, _APART))
+            minima.append(_minimised(point, _GLANCE, _APART))
     found = min(minima, key=lambda minimum: minimum.point.fun)
     nfev = len(points) + sum(minimum.nfev for minimum in minima)
+    if found is not best:
+        found = _minimised(found.point, control, _APART)
+        nfev += found.nfev
     return replace(found, nfev=nfev)
 
 
@@ -272,7 +287,7 @@ def _settled(
         fitted = fitted_of(design, Estimate(point))
         residual = point.problem.residual.with_covariate(fitted, design.y - fitted)
         problem = point.problem.with_residual(residual)
-        minimum = minimise(problem.at(point.states, point.delta), control)
+        minimum = _minimised(problem.at(point.states, point.delta), control)
         nfev += minimum.nfev
 
 

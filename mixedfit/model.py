@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from mixedfit.correlation_structure import CorStructure
 from mixedfit.design import Design, ResidualSpec
-from mixedfit.errors import FormulaError, MixedfitError
+from mixedfit.errors import FormulaError, MixedfitError, ModelError
 from mixedfit.fit import fit_design
 from mixedfit.formula import Formula, parse
 from mixedfit.likelihood import Method
@@ -100,8 +100,7 @@ def lmer(
             f"{formula!r} has no random term; add one, such as '(1 | group)', or call gls()"
         )
     _check_method(method)
-    groups = tuple(dict.fromkeys(name for effect in parsed.random for name in effect.group))
-    residual = ResidualSpec(correlation, variance, groups)
+    residual = ResidualSpec(correlation, variance, _default_groups(parsed, correlation))
     design = Design.build(
         parsed, data, RowOptions(subset, weights, offset, na_action), contrasts, residual
     )
@@ -176,8 +175,8 @@ def lme(
     """
     parsed = lme_formula(fixed, random)
     _check_method(method)
-    groups = tuple(dict.fromkeys(name for effect in parsed.random for name in effect.group))
-    residual = ResidualSpec(correlation, weights, groups)
+    groups = parsed.random[-1].group
+    residual = ResidualSpec(correlation, weights, groups, within=groups)
     rows = RowOptions(subset, na_action=na_action)
     design = Design.build(parsed, data, rows, contrasts, residual)
     return MixedResults(fit_design(design, method, control=control, verb="lme"))
@@ -249,6 +248,20 @@ def gls(
     rows = RowOptions(subset, na_action=na_action)
     design = Design.build(parsed, data, rows, contrasts, residual)
     return MixedResults(fit_design(design, method, control=control, verb="gls"))
+
+
+def _default_groups(formula: Formula, correlation: CorStructure | None) -> tuple[str, ...]:
+    """Columns of the innermost grouping factor, where the others hold it."""
+    groups = [effect.group for effect in formula.random]
+    innermost = max(groups, key=len)
+    if all(set(group) <= set(innermost) for group in groups):
+        return innermost
+    if isinstance(correlation, CorStructure) and not correlation.groups:
+        raise ModelError(
+            f"{type(correlation).__name__}: the grouping factors are not nested, so its form must "
+            f"name the groups of rows, as in '~ 1 | {groups[0][0]}'"
+        )
+    return ()
 
 
 def _check_method(method: str) -> None:

@@ -61,6 +61,11 @@ class Point(Protocol):
 
 P = TypeVar("P", bound=Point)
 
+# Newton decrement below which steps with the cheaper matrix should shrink it tenfold.
+_NEAR = 1.0
+# Newton decrement that counts as zero where rounding lets no step improve on it.
+_ROUNDING = 1e-8
+
 
 @dataclass(frozen=True)
 class Control:
@@ -104,7 +109,12 @@ class Minimum(Generic[P]):
     converged: bool
 
 
-def minimise(start: P, control: Control | None = None, radius: float | None = None) -> Minimum[P]:
+def minimise(
+    start: P,
+    control: Control | None = None,
+    radius: float | None = None,
+    exact_when_slow: bool = False,
+) -> Minimum[P]:
     """Minimise a function.
 
     Parameters
@@ -114,6 +124,9 @@ def minimise(start: P, control: Control | None = None, radius: float | None = No
     control : Control, optional
     radius : float, optional
         How far the first step may go; by default twice the size of the coordinates.
+    exact_when_slow : bool
+        Whether the Hessian is worth its cost as soon as steps with the cheaper matrix shrink the
+        decrement by less than ten, near the minimum.
 
     Returns
     -------
@@ -124,17 +137,24 @@ def minimise(start: P, control: Control | None = None, radius: float | None = No
         return Minimum(start, 0.0, 1, True)
     point, nfev, exact = start, 1, False
     radius = 2.0 * max(1.0, start.scale) if radius is None else radius
+    before = np.inf
     while True:
         H = point.hessian if exact else point.model_hessian
         model = _Model(point.gradient, H)
         step = model.step(radius) if point.room is None else model.step_within(*point.room, radius)
+        slow = 0.1 * before < model.decrement < _NEAR
+        before = model.decrement
+        if slow and exact_when_slow and not exact:
+            exact = True
+            continue
         if model.decrement <= control.tolerance and model.convex:
             if exact or H is point.hessian:
                 return Minimum(point, model.decrement, nfev, True)
             exact = True
             continue
         if nfev >= control.max_evaluations or radius < 1e-10:
-            return Minimum(point, model.decrement, nfev, False)
+            done = exact and model.convex and model.decrement <= _ROUNDING
+            return Minimum(point, model.decrement, nfev, done)
         gain, trial = _try(point, step, model)
         nfev += 1
         length = math.sqrt(step @ step)

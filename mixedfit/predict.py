@@ -10,11 +10,13 @@ import numpy as np
 import pandas as pd
 
 from mixedfit.arrays import Array, BoolArray, IntArray
+from mixedfit.conditional_residuals import conditional_residuals
 from mixedfit.design import Design, GroupingFactor
 from mixedfit.errors import DataError, ModelError
 from mixedfit.fit import Fit, fitted_of
 from mixedfit.formula import Expression
 from mixedfit.frames import Frame, Labels, read_frame
+from mixedfit.marginal import residual_sd
 from mixedfit.matrices import evaluate, variables
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     "NewLevels",
     "PredictionRows",
     "ResidualKind",
+    "ResidualPart",
     "fitted_values",
     "predict",
     "prediction_rows",
@@ -32,6 +35,7 @@ __all__ = [
 Groups = Literal["all", "none"] | Sequence[str]
 NewLevels = Literal["raise", "population"]
 ResidualKind = Literal["response", "pearson", "normalized"]
+ResidualPart = Literal["conditional"] | None
 
 
 def fitted_values(fit: Fit, level: Literal["population", "groups"] = "groups") -> Array:
@@ -39,24 +43,24 @@ def fitted_values(fit: Fit, level: Literal["population", "groups"] = "groups") -
     return fitted_of(fit.design, fit.estimate, level == "groups")
 
 
-def residuals(fit: Fit, kind: ResidualKind = "response") -> Array:
-    """Residuals of the rows used, shape (n,).
+def residuals(fit: Fit, kind: ResidualKind = "response", fitted: Array | None = None) -> Array:
+    """Residuals of the rows used, shape (n,), from other fitted values if given.
 
     "response" is observed less fitted; "pearson" divides by each row's residual standard deviation;
     "normalized" also removes the residual correlation.
     """
-    response = fit.design.y - fitted_values(fit)
+    response = fit.design.y - (fitted_values(fit) if fitted is None else fitted)
     if kind == "response":
         return response
     if kind not in ("pearson", "normalized"):
         raise ModelError(
             f"kind of residuals must be 'response', 'pearson' or 'normalized', not {kind!r}"
         )
-    weights, whitening = fit.design.weights, fit.whitening
+    if kind == "pearson" or fit.whitening is None:
+        return response / (fit.estimate.sigma * residual_sd(fit))
+    weights = fit.design.weights
     scaled = (response if weights is None else response * np.sqrt(weights)) / fit.estimate.sigma
-    if whitening is None:
-        return scaled
-    return scaled / whitening.sd if kind == "pearson" else whitening.normalize(scaled[None])[0]
+    return fit.whitening.normalize(scaled[None])[0]
 
 
 def predict(
@@ -64,8 +68,9 @@ def predict(
     newdata: Any = None,
     groups: Groups = "all",
     new_levels: NewLevels = "raise",
+    residual: ResidualPart = None,
 ) -> pd.Series:
-    """Predictions of the mean response.
+    """Predictions of the mean response, or of new rows of known groups.
 
     Parameters
     ----------
@@ -76,6 +81,8 @@ def predict(
         The grouping factors whose random effects are included.
     new_levels : {"raise", "population"}
         For levels the fit did not have: an error with their names, or effects of zero.
+    residual : {None, "conditional"}
+        Add the residual to expect given those of the rows it is correlated with.
 
     Returns
     -------
@@ -83,9 +90,13 @@ def predict(
         One value a row of ``newdata``; missing where a value it needs is.
     """
     rows = prediction_rows(fit.design, newdata, groups, new_levels)
+    if residual is not None:
+        _check_residual(fit, newdata, _included(fit.design, groups), residual)
     fitted = rows.X @ fit.estimate.beta + rows.offset
     if any((codes >= 0).any() for codes in rows.codes):
         fitted = fitted + fit.estimate.linear_predictor(rows.Z, rows.codes)
+    if residual is not None:
+        fitted = fitted + conditional_residuals(fit, newdata, rows.complete, fitted)
     values = np.full(len(rows.complete), np.nan)
     values[rows.complete] = fitted
     return pd.Series(values, index=rows.index, name="predicted")
@@ -159,6 +170,18 @@ def prediction_rows(
     index = newdata.index if isinstance(newdata, pd.DataFrame) else None
     X = design.recipe.apply(frame)[:, design.kept]
     return PredictionRows(X, offset, columns, codes, complete, index)
+
+
+def _check_residual(fit: Fit, newdata: Any, included: Collection[int], residual: Any) -> None:
+    if residual != "conditional":
+        raise ModelError(f"residual must be None or 'conditional', not {residual!r}")
+    if newdata is None:
+        raise ModelError("residual='conditional' is for new rows: those of the fit are observed")
+    if len(included) < len(fit.design.factors):
+        raise ModelError(
+            "residual='conditional' goes with all random effects, groups='all': the residuals are "
+            "what they leave"
+        )
 
 
 def _included(design: Design, groups: Groups) -> set[int]:

@@ -13,16 +13,23 @@ from functools import cached_property
 
 import numpy as np
 
-from mixedfit.arrays import Array
+from mixedfit.arrays import Array, IntArray
 from mixedfit.correlation_kernels import CorrelationAt, by_group
 from mixedfit.correlation_structure import BoundCorrelation, CorStructure
-from mixedfit.errors import ModelError
+from mixedfit.errors import DataError, ModelError
 from mixedfit.frames import Frame
 from mixedfit.residual_form import Classes, classify
 from mixedfit.variance_function import VarFunction
 from mixedfit.variance_kernels import BoundVariance
 
-__all__ = ["ResidualStructure", "Whitening", "bind_residual", "residual_variables"]
+__all__ = [
+    "ResidualStructure",
+    "Whitening",
+    "bind_residual",
+    "check_within",
+    "residual_variables",
+    "rows_by_group",
+]
 
 
 @dataclass(frozen=True)
@@ -136,12 +143,15 @@ class ResidualStructure:
     variance : BoundVariance or None
     log_sd : array of shape (n,) or None
         From known weights: minus half their logarithm.
+    columns : Frame or None
+        The columns of the data it was bound to.
     """
 
     n: int
     correlation: BoundCorrelation | None
     variance: BoundVariance | None
     log_sd: Array | None = None
+    columns: Frame | None = None
 
     @property
     def n_params(self) -> int:
@@ -310,8 +320,44 @@ def bind_residual(
     bound = None if correlation is None else correlation.bind(frame, groups)
     function = None
     if variance is not None:
-        sorting = groups or (() if correlation is None else correlation.groups)
-        order, _ = by_group(classify(sorting, frame).codes)
-        function = variance.bind(frame, order)
+        function = variance.bind(frame, rows_by_group(correlation, frame, groups))
     log_sd = None if weights is None else -0.5 * np.log(weights)
-    return ResidualStructure(frame.n, bound, function, log_sd)
+    read = (*residual_variables(correlation, variance), *groups)
+    columns = Frame(frame.n, {name: frame[name] for name in read})
+    return ResidualStructure(frame.n, bound, function, log_sd, columns)
+
+
+def rows_by_group(
+    correlation: CorStructure | None, frame: Frame, groups: Sequence[str]
+) -> IntArray:
+    """The rows sorted by the model's groups: strata count as they first occur there."""
+    sorting = groups or (() if correlation is None else correlation.groups)
+    return by_group(classify(sorting, frame).codes)[0]
+
+
+def check_within(correlation: CorStructure, frame: Frame, outer: Sequence[str]) -> None:
+    """Refuse a correlation between rows of different groups.
+
+    Parameters
+    ----------
+    correlation : CorStructure
+    frame : Frame
+    outer : sequence of str
+        Columns whose combinations are the groups.
+
+    Raises
+    ------
+    DataError
+    """
+    if not correlation.groups:
+        return
+    own, groups = classify(correlation.groups, frame), classify(outer, frame)
+    pairs = own.codes.astype(np.int64) * len(groups.labels) + groups.codes
+    if len(np.unique(pairs)) == len(own.labels):
+        return
+    name, inner = type(correlation).__name__, "/".join(outer)
+    raise DataError(
+        f"{name}: its groups '{'/'.join(correlation.groups)}' reach across those of the random "
+        f"effects, '{inner}'; in lme rows are correlated within the innermost groups: write "
+        f"'| {inner}', or call lmer, where they may be correlated in any groups"
+    )

@@ -11,24 +11,26 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from mixedfit import grouping_levels, report
 from mixedfit import predict as prediction
-from mixedfit import report
 from mixedfit.anova import AnovaType, anova_table
 from mixedfit.arrays import Array
 from mixedfit.bootstrap import Bootstrap, BootstrapInterval, BootstrapKind, bootstrap
 from mixedfit.bootstrap_comparison import BootstrapTest, bootstrap_test_of
 from mixedfit.certificate import Optimum
+from mixedfit.classical_anova import ClassicalAnova, classical_anova
 from mixedfit.coefficients import Contrast, coefficient_table, contrast
 from mixedfit.ddf import Ddf
 from mixedfit.diagnostics import Diagnostics
 from mixedfit.emmeans import MarginalMeans, marginal_means, marginal_trends
-from mixedfit.errors import DataError
+from mixedfit.errors import DataError, ModelError
 from mixedfit.exact_variance_test import VarianceTest, exact_variance_test
 from mixedfit.explain import Explanation, explain
 from mixedfit.fit import Fit, refit
 from mixedfit.influence import Influence, influence
 from mixedfit.intervals import IntervalMethod, confidence_intervals
 from mixedfit.joint_tests import joint_tests
+from mixedfit.marginal import residual_sd
 from mixedfit.pictures import Pictures
 from mixedfit.prediction_intervals import Interval, predict_interval
 from mixedfit.profile import Profile, profile
@@ -375,8 +377,7 @@ class MixedResults:
             Z = np.hstack([term.Z for term in self.fit.design.terms if term.factor == f])
             C = self.fit.estimate.covariances[f]
             shares[factor.name] = float(np.einsum("ia,ab,ib->", Z, C, Z, optimize=True)) / len(Z)
-        weights = self.fit.design.weights
-        residual = self.scale * (1.0 if weights is None else float(np.mean(1.0 / weights)))
+        residual = self.scale * float(np.mean(residual_sd(self.fit) ** 2))
         variances = pd.Series(shares, name="icc", dtype=float)
         return variances / (variances.sum() + residual)
 
@@ -518,7 +519,32 @@ class MixedResults:
         """Observed less fitted, one a row used."""
         return self.residuals()
 
-    def residuals(self, kind: prediction.ResidualKind = "response") -> pd.Series:
+    def fitted_at(self, level: int | None = None) -> pd.Series:
+        """Fitted values at a level of nested grouping factors, as nlme counts them.
+
+        Parameters
+        ----------
+        level : int, optional
+            0 for the population, 1 with the random effects of the outermost groups, and so on; by
+            default the innermost.
+
+        Returns
+        -------
+        Series
+            One value a row used.
+
+        Examples
+        --------
+        >>> import mixedfit as mf
+        >>> fit = mf.lme("Yield ~ 1", "~ 1 | Batch", mf.datasets.load("dyestuff"))
+        >>> fit.fitted_at(0).iloc[0].round(2), fit.fitted_at(1).iloc[0].round(2)
+        (np.float64(1527.5), np.float64(1509.89))
+        """
+        return grouping_levels.fitted_at(self.fit, level).rename("fitted")
+
+    def residuals(
+        self, kind: prediction.ResidualKind = "response", level: int | None = None
+    ) -> pd.Series:
         """Residuals, one a row used.
 
         Parameters
@@ -526,8 +552,76 @@ class MixedResults:
         kind : {"response", "pearson", "normalized"}
             Observed less fitted; divided by each row's residual standard deviation; and made
             uncorrelated as well.
+        level : int, optional
+            Of nested grouping factors, as for `fitted_at`; by default with all random effects.
         """
-        return self._rows(prediction.residuals(self.fit, kind), "resid")
+        fitted = None if level is None else self.fitted_at(level).to_numpy()
+        return self._rows(prediction.residuals(self.fit, kind, fitted), "resid")
+
+    def marginal_cov(
+        self,
+        group_level: Any,
+        type: grouping_levels.CovarianceType = "marginal",  # noqa: A002
+        group: str | None = None,
+    ) -> pd.DataFrame:
+        """Covariance matrix of the responses of one group: nlme's getVarCov.
+
+        Parameters
+        ----------
+        group_level : label
+            The group's; a tuple or ``"a/b"`` for combinations.
+        type : {"marginal", "conditional"}
+            Over all groups like it, ``Z G Z' + sigma^2 R``, or given its random effects,
+            ``sigma^2 R``.
+        group : str, optional
+            A grouping factor; by default the outermost, or the groups of the correlation in `gls`.
+
+        Returns
+        -------
+        DataFrame
+            One row and column a row of the group, in squared units of the response.
+
+        Raises
+        ------
+        DataError, ModelError
+            If there is no such group, or no two rows are correlated.
+
+        Examples
+        --------
+        >>> import mixedfit as mf
+        >>> fit = mf.lme("Yield ~ 1", "~ 1 | Batch", mf.datasets.load("dyestuff"))
+        >>> fit.marginal_cov("A").iloc[:2, :2].round(1)
+                0       1
+        0  4215.3  1764.0
+        1  1764.0  4215.3
+        """
+        return grouping_levels.group_covariance(self.fit, group_level, type, group)
+
+    def anova_oneway(self) -> ClassicalAnova:
+        """The classical analysis of variance of a one-way or nested layout.
+
+        Returns
+        -------
+        ClassicalAnova
+            Mean squares with their expectations, F tests of zero variances and moment estimates;
+            prints as tables.
+
+        Raises
+        ------
+        ModelError
+            If the model is not an intercept with nested random intercepts.
+
+        Examples
+        --------
+        >>> import mixedfit as mf
+        >>> fit = mf.lme("Yield ~ 1", "~ 1 | Batch", mf.datasets.load("dyestuff"))
+        >>> anova = fit.anova_oneway()
+        >>> anova.table[["source", "df", "mean_sq", "expected_mean_sq"]]
+             source  df   mean_sq          expected_mean_sq
+        0     Batch   5  11271.50  V[Residual] + 5 V[Batch]
+        1  Residual  24   2451.25               V[Residual]
+        """
+        return classical_anova(self.fit)
 
     def _rows(self, values: Array, name: str) -> pd.Series:
         return pd.Series(values, index=self.fit.design.index, name=name)
@@ -560,6 +654,7 @@ class MixedResults:
         *,
         groups: prediction.Groups = "all",
         new_levels: prediction.NewLevels = "raise",
+        residual: prediction.ResidualPart = None,
         interval: Interval | None = None,
         level: float = 0.95,
     ) -> pd.Series | pd.DataFrame:
@@ -573,6 +668,9 @@ class MixedResults:
             Grouping factors whose random effects are included.
         new_levels : {"raise", "population"}
             Levels the fit did not have: an error that names them, or random effects of zero.
+        residual : {None, "conditional"}
+            Add the residual to expect given the observed residuals it is correlated with: for
+            further rows of groups in the fit, in models with a correlation structure.
         interval : {None, "confidence", "prediction"}
             "confidence" is for the mean of a row given the levels that are included; levels left
             out or new are averaged over. "prediction" is for a new observation: it adds the
@@ -610,8 +708,12 @@ class MixedResults:
         1     356.1  72.3  205.1  507.1
         """
         if interval is not None:
+            if residual is not None:
+                raise ModelError(
+                    "residual='conditional' has no intervals: leave interval or residual out"
+                )
             return predict_interval(self.fit, newdata, groups, new_levels, interval, level)
-        return prediction.predict(self.fit, newdata, groups, new_levels)
+        return prediction.predict(self.fit, newdata, groups, new_levels, residual)
 
     def simulate(self, n: int = 1, seed: int | np.random.Generator | None = None) -> pd.DataFrame:
         """Draw responses from the fitted model, with new random effects.

@@ -106,7 +106,7 @@ def lmer(name: str) -> mf.MixedResults:
 def spelling(name: str) -> str:
     """One spelling for R's names of coefficients and ours."""
     name = name.replace("(Intercept)", "Intercept").replace("**", "^")
-    name = re.sub(r"\[T?\.?|\]|`|\s|\.", "", name)
+    name = re.sub(r"\[(?:T\.)?|\]|`|\s|\.", "", name)
     return ":".join(sorted(name.split(":")))
 
 

@@ -7,10 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from mixedfit.design import Design, ResidualSpec
+from mixedfit.formula import parse
+from mixedfit.frames import read_frame
+from mixedfit.residual import bind_residual
 from mixedfit.residual_likelihood import ResidualLikelihood
+from mixedfit.variance_function import VarExp
 from mixedfit.working import WorkingRows
 from tests.cases import PATTERNS, Pattern, frame
 from tests.dense import criterion
+from tests.test_residual import DATA, STRUCTURES
 
 
 @dataclass(frozen=True)
@@ -191,3 +197,57 @@ def test_average_information_is_the_gram_matrix_of_the_working_variates(name, gr
     r = point.n_covariance
     got[:r, :r] -= point._curvature()
     np.testing.assert_allclose(got, expected, atol=1e-8 * np.abs(expected).max())
+
+
+MODELS = {
+    "no random effects": "y ~ x",
+    "slope": "y ~ x + (x | g)",
+    "crossed": "y ~ x + (1 | g) + (x | h)",
+}
+
+
+def model_of(model: str, name: str, method: str = "REML"):
+    rng = np.random.default_rng(5)
+    n = len(DATA)
+    data = DATA.assign(h=rng.permutation(n) % 4, y=rng.standard_normal(n))
+    correlation, variance = STRUCTURES[name]
+    design = Design.build(
+        parse(MODELS[model]), data, residual=ResidualSpec(correlation, variance, ("g",))
+    )
+    structures = [(term.factor, term.structure) for term in design.terms]
+    return design, ResidualLikelihood(WorkingRows.of(design), design.residual, structures, method)
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+@pytest.mark.parametrize("model", MODELS)
+def test_every_structure_has_the_right_criterion_and_gradient(model, name):
+    design, likelihood = model_of(model, name)
+    states, _ = random_point(likelihood)
+    residual = likelihood.residual
+    rng = np.random.default_rng(8)
+    delta = residual.start + 0.3 * rng.standard_normal(residual.n_params) + 0.2
+    if residual.fitted_dependent:
+        residual = residual.with_covariate(design.X[:, 1], design.y)
+        likelihood = likelihood.with_residual(residual)
+    point, h = likelihood.at(states, delta), 1e-5
+    R = residual.at(delta).multiply(np.eye(design.n))
+    expected = criterion(design, user_covariances(likelihood, states), "REML", R)
+    assert point.fun == pytest.approx(expected, rel=1e-9)
+    steps = h * np.eye(len(point.gradient))
+    numeric = [(point.move(s).fun - point.move(-s).fun) / (2 * h) for s in steps]
+    np.testing.assert_allclose(point.gradient, numeric, atol=2e-6 * max(1.0, abs(point.fun)))
+
+
+def test_coordinates_of_the_residuals_have_comparable_units():
+    small = Pattern("y ~ x + (1 | g)").design(frame(120))
+    rows = WorkingRows.of(small)
+    structures = [(term.factor, term.structure) for term in small.terms]
+
+    def hessian(size: float):
+        residual = bind_residual(
+            None, VarExp(form="~ v"), read_frame({"v": size * np.arange(120.0)}, ["v"])
+        )
+        point = ResidualLikelihood(rows, residual, structures, "REML")
+        return next(iter(point.start_points())).hessian
+
+    np.testing.assert_allclose(hessian(1e-6), hessian(1e6), rtol=1e-6)
