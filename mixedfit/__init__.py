@@ -1,6 +1,6 @@
 """Mixed models and empirical Bayes."""
 
-from mixedfit import datasets
+from mixedfit import datasets, eb
 from mixedfit.crosscheck import CrossCheck, crosscheck
 from mixedfit.errors import DataError, FormulaError, MixedfitError, MixedfitWarning, ModelError
 from mixedfit.model import lmer
@@ -18,5 +18,6 @@ __all__ = [
     "ModelError",
     "crosscheck",
     "datasets",
+    "eb",
     "lmer",
 ]
