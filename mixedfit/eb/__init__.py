@@ -1,7 +1,26 @@
 """Empirical Bayes: units estimated together, each shrunk toward what the others say."""
 
+from mixedfit.eb.counts import beta_binomial, gamma_poisson
+from mixedfit.eb.hyperparameters import Bootstrap, Integrate
+from mixedfit.eb.james_stein import james_stein
 from mixedfit.eb.many_variances import moderated_t, variances
+from mixedfit.eb.normal_means import normal_means
 from mixedfit.eb.prior import Beta, Gamma, Normal
 from mixedfit.eb.shrinkage import Shrinkage
+from mixedfit.eb.small_area import fay_herriot
 
-__all__ = ["Beta", "Gamma", "Normal", "Shrinkage", "moderated_t", "variances"]
+__all__ = [
+    "Beta",
+    "Bootstrap",
+    "Gamma",
+    "Integrate",
+    "Normal",
+    "Shrinkage",
+    "beta_binomial",
+    "fay_herriot",
+    "gamma_poisson",
+    "james_stein",
+    "moderated_t",
+    "normal_means",
+    "variances",
+]

@@ -1,0 +1,161 @@
+"""Beta and gamma laws as arrays, one a unit, and mixtures of them over hyperparameters."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special, stats
+
+from mixedfit.arrays import Array
+from mixedfit.eb.mixtures import quantiles
+
+__all__ = ["BetaLaw", "ConjugateLaw", "GammaLaw", "Moments", "summarise_mixture"]
+
+# Numbers held at once while a mixture is inverted.
+_CHUNK = 400_000
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Means, standard deviations and interval limits of units, shape (J,) each."""
+
+    mean: Array
+    sd: Array
+    lower: Array
+    upper: Array
+
+
+class ConjugateLaw(ABC):
+    """A two-parameter law; parameters are arrays that broadcast."""
+
+    @abstractmethod
+    def mean(self, first: Array, second: Array) -> Array:
+        """Means."""
+
+    @abstractmethod
+    def variance(self, first: Array, second: Array) -> Array:
+        """Variances."""
+
+    @abstractmethod
+    def cdf(self, x: Array, first: Array, second: Array) -> Array:
+        """Probabilities of at most x."""
+
+    @abstractmethod
+    def pdf(self, x: Array, first: Array, second: Array) -> Array:
+        """Densities at x."""
+
+    @abstractmethod
+    def ppf(self, p: float, first: Array, second: Array) -> Array:
+        """Quantiles."""
+
+    @abstractmethod
+    def rvs(self, first: Array, second: Array, rng: np.random.Generator) -> Array:
+        """One draw an element."""
+
+    @abstractmethod
+    def matching(self, mean: Array, variance: Array) -> tuple[Array, Array]:
+        """Parameters with given moments."""
+
+    def moments(self, first: Array, second: Array, level: float) -> Moments:
+        """Moments and equal-tailed interval."""
+        tail = 0.5 * (1.0 - level)
+        return Moments(
+            self.mean(first, second),
+            np.sqrt(self.variance(first, second)),
+            self.ppf(tail, first, second),
+            self.ppf(1.0 - tail, first, second),
+        )
+
+
+class BetaLaw(ConjugateLaw):
+    """Beta(alpha, beta)."""
+
+    def mean(self, first: Array, second: Array) -> Array:
+        return first / (first + second)
+
+    def variance(self, first: Array, second: Array) -> Array:
+        total = first + second
+        return first / total * (second / total) / (total + 1.0)
+
+    def cdf(self, x: Array, first: Array, second: Array) -> Array:
+        return np.asarray(special.betainc(first, second, x), dtype=float)
+
+    def pdf(self, x: Array, first: Array, second: Array) -> Array:
+        return np.asarray(stats.beta.pdf(x, first, second))
+
+    def ppf(self, p: float, first: Array, second: Array) -> Array:
+        return np.asarray(special.betaincinv(first, second, p), dtype=float)
+
+    def rvs(self, first: Array, second: Array, rng: np.random.Generator) -> Array:
+        return rng.beta(first, second)
+
+    def matching(self, mean: Array, variance: Array) -> tuple[Array, Array]:
+        total = np.maximum(mean * (1.0 - mean) / variance - 1.0, 1e-6)
+        return mean * total, (1.0 - mean) * total
+
+
+class GammaLaw(ConjugateLaw):
+    """Gamma(shape, rate)."""
+
+    def mean(self, first: Array, second: Array) -> Array:
+        return first / second
+
+    def variance(self, first: Array, second: Array) -> Array:
+        return first / second**2
+
+    def cdf(self, x: Array, first: Array, second: Array) -> Array:
+        return special.gammainc(first, x * second)
+
+    def pdf(self, x: Array, first: Array, second: Array) -> Array:
+        return np.asarray(stats.gamma.pdf(x, first, scale=1.0 / second))
+
+    def ppf(self, p: float, first: Array, second: Array) -> Array:
+        return special.gammaincinv(first, p) / second
+
+    def rvs(self, first: Array, second: Array, rng: np.random.Generator) -> Array:
+        return rng.gamma(first, 1.0 / second)
+
+    def matching(self, mean: Array, variance: Array) -> tuple[Array, Array]:
+        return mean**2 / variance, mean / variance
+
+
+def summarise_mixture(
+    law: ConjugateLaw, weights: Array, first: Array, second: Array, level: float
+) -> Moments:
+    """Moments and interval of mixtures over the first axis.
+
+    Parameters
+    ----------
+    law : ConjugateLaw
+    weights : array of shape (K,)
+        Adding up to 1.
+    first, second : arrays of shape (K, J)
+    level : float
+    """
+    means = law.mean(first, second)
+    mean = weights @ means
+    variance = weights @ law.variance(first, second) + weights @ (means - mean) ** 2
+    tail = 0.5 * (1.0 - level)
+    K, J = first.shape
+    size = max(1, _CHUNK // K)
+    limits = np.empty((2, J))
+    for start in range(0, J, size):
+        part = slice(start, start + size)
+        for i, p in enumerate((tail, 1.0 - tail)):
+            limits[i, part] = _mixture_quantile(law, p, weights, first[:, part], second[:, part])
+    return Moments(mean, np.sqrt(variance), limits[0], limits[1])
+
+
+def _mixture_quantile(
+    law: ConjugateLaw, p: float, weights: Array, first: Array, second: Array
+) -> Array:
+    each = law.ppf(p, first, second)
+    return quantiles(
+        p,
+        lambda x: weights @ law.cdf(x, first, second),
+        lambda x: weights @ law.pdf(x, first, second),
+        each.min(axis=0),
+        each.max(axis=0),
+    )
