@@ -262,7 +262,7 @@ class Shrinkage:
             for name, value in self.prior.items()
             if isinstance(value, (int, float))
         )
-        prior = f" {self.prior_name}" if self.prior_name else ""
+        prior = f", {self.prior_name} prior" if self.prior_name else ""
         return f"<Shrinkage {self.family}{prior}, {self.n_units} units, {self.method}{parameters}>"
 
     def _repr_html_(self) -> str:
