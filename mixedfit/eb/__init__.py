@@ -8,6 +8,7 @@ from mixedfit.eb.normal_means import normal_means
 from mixedfit.eb.prior import Beta, Gamma, Normal
 from mixedfit.eb.shrinkage import Shrinkage
 from mixedfit.eb.small_area import fay_herriot
+from mixedfit.eb.unit_level import nested_error
 
 __all__ = [
     "Beta",
@@ -21,6 +22,7 @@ __all__ = [
     "gamma_poisson",
     "james_stein",
     "moderated_t",
+    "nested_error",
     "normal_means",
     "variances",
 ]

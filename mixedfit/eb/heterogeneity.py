@@ -276,8 +276,8 @@ def estimate_tau2(units: Units, method: Method) -> Array:
     "moments" is the unweighted ``max(0, S^2 - mean v)``, which with covariates is Hedges'
     estimator. "hunter-schmidt", "sidik-jonkman", "dersimonian-laird" and "hedges" follow
     Viechtbauer (2005, J. Educ. Behav. Stat. 30); "paule-mandel" solves ``Q(tau^2) = J - p`` and is
-    also called the empirical-Bayes and the Fay-Herriot moment estimator; "sure" minimises Stein's unbiased
-    risk estimate of the posterior means (Xie, Kou & Brown 2012, JASA 107).
+    also called the empirical-Bayes and the Fay-Herriot moment estimator; "sure" minimises Stein's
+    unbiased risk estimate of the posterior means (Xie, Kou & Brown 2012, JASA 107).
     """
     B = len(units.y)
     if method == "fixed" or units.df < 1:
