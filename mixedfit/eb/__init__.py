@@ -5,7 +5,8 @@ from mixedfit.eb.hyperparameters import Bootstrap, Integrate
 from mixedfit.eb.james_stein import james_stein
 from mixedfit.eb.many_variances import moderated_t, variances
 from mixedfit.eb.normal_means import normal_means
-from mixedfit.eb.prior import Beta, Gamma, Normal
+from mixedfit.eb.prior import Beta, Dirichlet, Gamma, Normal
+from mixedfit.eb.shares import dirichlet_multinomial
 from mixedfit.eb.shrinkage import Shrinkage
 from mixedfit.eb.small_area import fay_herriot
 from mixedfit.eb.unit_level import nested_error
@@ -13,11 +14,13 @@ from mixedfit.eb.unit_level import nested_error
 __all__ = [
     "Beta",
     "Bootstrap",
+    "Dirichlet",
     "Gamma",
     "Integrate",
     "Normal",
     "Shrinkage",
     "beta_binomial",
+    "dirichlet_multinomial",
     "fay_herriot",
     "gamma_poisson",
     "james_stein",

@@ -27,8 +27,9 @@ from mixedfit.errors import ModelError
 
 __all__ = ["BetaBinomial", "CountFit", "CountLikelihood", "GammaPoisson", "Pieces", "maximise"]
 
-# Log precision beyond which the prior cannot be told from a point.
+# Log precision beyond which the prior cannot be told from a point; the search stops before it.
 _TIGHT = 34.0
+_FLAT = 20.0
 _LOOSE = -23.0
 
 
@@ -122,8 +123,7 @@ class CountLikelihood(ABC):
             b = b + step / max(1.0, np.abs(step).max())
             if np.abs(step).max() < 1e-11:
                 break
-        covariance: Array = np.linalg.inv(H)
-        return b, covariance, float(self.w @ value)
+        return b, np.asarray(np.linalg.inv(H), dtype=float), float(self.w @ value)
 
 
 @dataclass(frozen=True)
@@ -306,11 +306,11 @@ def maximise(likelihood: CountLikelihood, start: tuple[Array, float] | None = No
         b[0] = likelihood.link(mean)
         start = (b, c if np.isfinite(c) else np.log(float(np.mean(likelihood.n)) * 10.0))
     else:
-        own: Array = np.linalg.solve(back, start[0])
+        own = np.asarray(np.linalg.solve(back, start[0]), dtype=float)
         start = (own, min(start[1], _TIGHT - 10.0))
     limit_b, limit_covariance, limit_llf = scaled.limit_fit(start[0])
     b, c, H, llf = _ascend(scaled, limit_b if p > 1 else start[0], start[1])
-    if llf <= limit_llf + 1e-9 * abs(limit_llf) ** 0.5 or c > _TIGHT:
+    if llf <= limit_llf + 1e-9 * abs(limit_llf) ** 0.5 or c > _FLAT:
         return CountFit(back @ limit_b, np.inf, back @ limit_covariance @ back.T, limit_llf)
     if c < _LOOSE:
         raise ModelError(
@@ -352,13 +352,20 @@ def _ascend(likelihood: CountLikelihood, b: Array, c: float) -> tuple[Array, flo
         return kept[key]
 
     x0: Any = np.append(b, c)
-    found = minimize(
+    options: Any = {"gtol": 1e-7 * max(1.0, float(likelihood.w.sum())) ** 0.5, "maxiter": 200}
+
+    def stop(x: Array) -> None:
+        if x[-1] > _FLAT:
+            raise StopIteration
+
+    found = minimize(  # type: ignore[call-overload]
         lambda x: -at(x)[0],
         x0,
         jac=lambda x: -at(x)[1],
         hess=lambda x: -at(x)[2],
         method="trust-exact",
-        options={"gtol": 1e-7 * max(1.0, float(likelihood.w.sum())) ** 0.5, "maxiter": 200},
+        callback=stop,
+        options=options,
     )
     x = found.x
     llf, gradient, H = at(x)

@@ -8,7 +8,7 @@ import numpy as np
 
 from mixedfit.errors import DataError
 
-__all__ = ["Beta", "Gamma", "Normal"]
+__all__ = ["Beta", "Dirichlet", "Gamma", "Normal"]
 
 
 def _check(name: str, value: float, *, positive: bool) -> None:
@@ -63,6 +63,25 @@ class Beta:
     def __post_init__(self) -> None:
         _check("alpha", self.alpha, positive=True)
         _check("beta", self.beta, positive=True)
+
+
+@dataclass(frozen=True)
+class Dirichlet:
+    """A Dirichlet prior for shares of categories.
+
+    Attributes
+    ----------
+    alpha : tuple of float
+        Positive, one a category; the prior counts as ``alpha`` observations of each.
+    """
+
+    alpha: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.alpha) < 2:
+            raise DataError("a Dirichlet prior needs an alpha for each of at least two categories")
+        for value in self.alpha:
+            _check("alpha", value, positive=True)
 
 
 @dataclass(frozen=True)
