@@ -370,6 +370,13 @@ class _Shares(Behaviour):
     fit: DirichletFit
     how: Literal["plugin", "laplace"] | Bootstrap
 
+    @property
+    def not_ranked(self) -> str:
+        return (
+            "shares of different categories cannot be ranked together; take one category's columns "
+            "of sample(), or fit it alone with mf.eb.beta_binomial"
+        )
+
     def nodes(self) -> tuple[Array, Array]:
         """Alpha (B, K) at points with weights (B,)."""
         if not isinstance(self.how, Bootstrap):

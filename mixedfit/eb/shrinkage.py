@@ -25,6 +25,11 @@ class Behaviour:
     A `Shrinkage` holds one and delegates to it, so that the result class knows no family.
     """
 
+    @property
+    def not_ranked(self) -> str:
+        """Why the units cannot be ranked together and what to do; empty where they can."""
+        return ""
+
     def sample(self, n: int, rng: np.random.Generator) -> Array:
         """Joint draws of the units' values, shape (n, J)."""
         raise ModelError("this prior has no joint posterior to draw from")
@@ -87,6 +92,8 @@ class Shrinkage:
         Sentences a reader should see.
     mse : Series or None
         Estimated mean squared error of each posterior mean, where the family has one.
+    components : DataFrame or None
+        The components of a mixture prior and their weights.
     """
 
     prior: pd.Series
@@ -103,6 +110,7 @@ class Shrinkage:
     level: float = 0.95
     notes: tuple[str, ...] = ()
     mse: pd.Series | None = None
+    components: pd.DataFrame | None = None
 
     @property
     def n_units(self) -> int:
@@ -181,6 +189,8 @@ class Shrinkage:
         >>> result.rank()["expected_rank"].round().tolist()
         [3.0, 1.0, 2.0]
         """
+        if self.behaviour.not_ranked:
+            raise ModelError(self.behaviour.not_ranked)
         level = self.level if level is None else check_level(level)
         return ranks_from_draws(
             self._draws(n, seed),
