@@ -79,6 +79,7 @@ def quantiles(
     density: Callable[[Array], Array] | None,
     low: Array,
     high: Array,
+    start: Array | None = None,
 ) -> Array:
     """Invert distribution functions by Newton steps kept inside a shrinking bracket.
 
@@ -90,6 +91,8 @@ def quantiles(
         Without a density the bracket is halved.
     low, high : arrays of shape (J,)
         ``cdf(low) <= p <= cdf(high)``.
+    start : array of shape (J,), optional
+        A first guess inside the bracket.
 
     Returns
     -------
@@ -98,7 +101,7 @@ def quantiles(
     """
     low, high = low.copy(), high.copy()
     tolerance = 1e-12 * (high - low) + 1e-300
-    x = 0.5 * (low + high)
+    x = 0.5 * (low + high) if start is None else start
     for _ in range(100):
         error = cdf(x) - p
         low, high = np.where(error < 0.0, x, low), np.where(error < 0.0, high, x)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -11,8 +11,9 @@ from scipy import stats
 
 from mixedfit.arrays import Array
 from mixedfit.eb.estimates import Estimates, read_estimates
-from mixedfit.eb.hyperparameters import Uncertainty
-from mixedfit.eb.normal_prior import shrink_normal
+from mixedfit.eb.hyperparameters import Uncertainty, read_uncertainty
+from mixedfit.eb.normal_prior import read_method, shrink_normal
+from mixedfit.eb.other_priors import MIXTURES, PRIORS, shrink_mixture, shrink_shape
 from mixedfit.eb.prior import Normal
 from mixedfit.eb.regression import read_new, regression_table
 from mixedfit.eb.shrinkage import Behaviour, Shrinkage, check_level
@@ -27,6 +28,8 @@ def normal_means(
     *,
     X: Any = None,
     prior: str | Normal = "normal",
+    mode: float | Literal["estimate"] | None = None,
+    grid: int | None = None,
     method: str = "reml",
     test: str = "z",
     uncertainty: Uncertainty = "plugin",
@@ -45,7 +48,15 @@ def normal_means(
     X : array, frame or Series of shape (J,) or (J, m), optional
         Covariates of the prior mean; an intercept is added.
     prior : str or Normal
-        What the true values are drawn from: "normal", or stated in full, ``mf.eb.Normal(8, 1)``.
+        What the true values are drawn from: "normal"; heavier tails, "laplace" or "t"; many values
+        at exactly the mode, "point-normal" or "point-laplace"; any scale mixture of normals
+        ("scale-mixture"), any distribution with one mode ("unimodal"), any distribution at all
+        ("npmle"); or stated in full, ``mf.eb.Normal(8, 1)``.
+    mode : float or "estimate", optional
+        Centre of a prior other than the normal: by default estimated for "laplace" and "t" and with
+        covariates, and 0 for the others. "npmle" has none.
+    grid : int, optional
+        Components of "scale-mixture", "unimodal" (scales) and "npmle" (points, 300 by default).
     method : str
         How tau^2, the variance of a normal prior, is estimated: "reml", "ml", "moments",
         "dersimonian-laird", "paule-mandel", "hedges", "hunter-schmidt", "sidik-jonkman", "sure", or
@@ -95,9 +106,44 @@ def normal_means(
         if X is not None:
             raise DataError("a stated prior has a stated mean; leave X out")
         return _stated(data, prior, level)
-    if prior != "normal":
-        raise DataError(f"prior must be 'normal' or mf.eb.Normal(mean, variance), not {prior!r}")
-    return shrink_normal(data, method, test, uncertainty, level, _encoder(data, X))
+    if prior not in PRIORS:
+        known = ", ".join(map(repr, PRIORS))
+        raise DataError(f"prior must be one of {known}, or mf.eb.Normal(...), not {prior!r}")
+    if prior == "normal":
+        if mode is not None or grid is not None:
+            raise DataError("mode and grid belong to priors other than the normal")
+        return shrink_normal(data, method, test, uncertainty, level, _encoder(data, X))
+    if read_method(method) not in ("reml", "ml"):
+        raise DataError(f"a {prior} prior is fitted by maximum likelihood, not by {method!r}")
+    options = (X is not None, mode, grid)
+    return _other(data, prior, options, uncertainty, level, _encoder(data, X))
+
+
+def _other(
+    data: Estimates,
+    prior: str,
+    options: tuple[bool, float | Literal["estimate"] | None, int | None],
+    uncertainty: Uncertainty,
+    level: float,
+    encode: Any,
+) -> Shrinkage:
+    """Priors other than the normal."""
+    covariates, mode, grid = options
+    if read_uncertainty(uncertainty) != "plugin":
+        raise DataError(f"uncertainty of a {prior} prior must be 'plugin', not {uncertainty!r}")
+    if prior in MIXTURES and covariates:
+        raise DataError(f"a {prior} prior takes no covariates; shrink the residuals instead")
+    if isinstance(mode, str) and (mode != "estimate" or prior in MIXTURES):
+        raise DataError(f"mode must be a number, not {mode!r}")
+    if mode is not None and (covariates or prior == "npmle"):
+        raise DataError("mode is the regression's, or the prior has none; leave mode out")
+    if grid is not None and (prior not in MIXTURES or grid < 2):
+        raise DataError("grid is a number of components, at least 2, of a mixture prior")
+    shift = float(mode) if isinstance(mode, (int, float)) else 0.0
+    if prior in MIXTURES:
+        return shrink_mixture(data, prior, grid, shift, level)
+    centred = not (covariates or mode == "estimate" or (mode is None and prior in ("laplace", "t")))
+    return shrink_shape(data, prior, shift if centred else None, level, encode)
 
 
 def _encoder(data: Estimates, X: Any) -> Any:

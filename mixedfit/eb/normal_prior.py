@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 from scipy import stats
+from scipy.special import ndtr
 
 from mixedfit.arrays import Array
 from mixedfit.eb.estimates import Estimates, enough_units
@@ -298,7 +299,9 @@ class NormalModel(Behaviour):
         sd = np.sqrt(variance)
         half = self.fit.critical(level) * sd
         weight = self.fit.tau2 / (self.fit.tau2 + self.fit.units.v)
-        return dict(zip(_COLUMNS, (mean, sd, mean - half, mean + half, weight), strict=True))
+        lfsr = np.exp(stats.norm.logsf(np.abs(mean) / np.where(sd > 0.0, sd, 1.0)))
+        lfsr = np.where(sd > 0.0, lfsr, 0.0)
+        return dict(zip(_COLUMNS, (mean, sd, mean - half, mean + half, weight, lfsr), strict=True))
 
     def _solved(self, tau2: Array) -> tuple[Array, Array]:
         """Coefficients of Q and their covariances at each tau^2, (K, p) and (K, p, p)."""
@@ -313,7 +316,7 @@ class NormalModel(Behaviour):
         units = self.fit.units
         tau2 = nodes.at**2
         c, inverse = self._solved(tau2)
-        out = np.empty((5, len(units.v)))
+        out = np.empty((6, len(units.v)))
         for part in _parts(len(units.v), len(tau2)):
             v, y, Q = units.v[part], units.y[0, part], units.Q[part]
             toward = v / (v + tau2[:, None])
@@ -322,6 +325,7 @@ class NormalModel(Behaviour):
             variances = tau2[:, None] * toward + toward**2 * leverage
             out[:4, part] = _mixed(nodes.weights, means, variances, level)
             out[4, part] = nodes.weights @ (1.0 - toward)
+            out[5, part] = _false_sign(nodes.weights, means, variances)
         return dict(zip(_COLUMNS, out, strict=True))
 
     def _second_order(self) -> tuple[Array, Array]:
@@ -362,7 +366,7 @@ class NormalModel(Behaviour):
         tau2, c = self.replicates
         units = self.fit.units
         weights = np.full(len(tau2), 1.0 / len(tau2))
-        out = np.empty((5, len(units.v)))
+        out = np.empty((6, len(units.v)))
         for part in _parts(len(units.v), len(tau2)):
             v, y = units.v[part], units.y[0, part]
             own = tau2[:, None] / (tau2[:, None] + v)
@@ -370,6 +374,7 @@ class NormalModel(Behaviour):
             means, variances = centre + own * (y - centre), own * v
             out[:4, part] = _mixed(weights, means, variances, level)
             out[4, part] = weights @ own
+            out[5, part] = _false_sign(weights, means, variances)
         return dict(zip(_COLUMNS, out, strict=True))
 
     # -- what a Shrinkage asks -----------------------------------------------------------------
@@ -471,7 +476,7 @@ class NormalModel(Behaviour):
         return out
 
 
-_COLUMNS = ("mean", "sd", "lower", "upper", "weight")
+_COLUMNS = ("mean", "sd", "lower", "upper", "weight", "lfsr")
 
 
 def _mixed(weights: Array, means: Array, variances: Array, level: float) -> tuple[Array, ...]:
@@ -479,6 +484,13 @@ def _mixed(weights: Array, means: Array, variances: Array, level: float) -> tupl
     mean, variance = mixture_moments(weights, means, variances)
     limits = mixture_quantiles(_tails(level), weights, means, np.sqrt(variances))
     return mean, np.sqrt(variance), limits[0], limits[1]
+
+
+def _false_sign(weights: Array, means: Array, variances: Array) -> Array:
+    """Probability that the sign is not the likelier one, in mixtures over the first axis."""
+    sds = np.sqrt(np.maximum(variances, 1e-300))
+    negative = weights @ ndtr(-means / sds)
+    return np.clip(np.minimum(negative, 1.0 - negative), 0.0, 1.0)
 
 
 def _tails(level: float) -> tuple[float, float]:
