@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 from mixedfit.arrays import Array
-from mixedfit.eb.mixtures import quantiles
 
 __all__ = ["BetaLaw", "ConjugateLaw", "GammaLaw", "Moments", "summarise_mixture"]
 
@@ -29,6 +29,8 @@ class Moments:
 
 class ConjugateLaw(ABC):
     """A two-parameter law; parameters are arrays that broadcast."""
+
+    highest: ClassVar[float]
 
     @abstractmethod
     def mean(self, first: Array, second: Array) -> Array:
@@ -72,6 +74,8 @@ class ConjugateLaw(ABC):
 class BetaLaw(ConjugateLaw):
     """Beta(alpha, beta)."""
 
+    highest = 1.0
+
     def mean(self, first: Array, second: Array) -> Array:
         return first / (first + second)
 
@@ -83,7 +87,8 @@ class BetaLaw(ConjugateLaw):
         return np.asarray(special.betainc(first, second, x), dtype=float)
 
     def pdf(self, x: Array, first: Array, second: Array) -> Array:
-        return np.asarray(stats.beta.pdf(x, first, second))
+        log = special.xlogy(first - 1.0, x) + special.xlog1py(second - 1.0, -x)
+        return np.exp(log - special.betaln(first, second))
 
     def ppf(self, p: float, first: Array, second: Array) -> Array:
         return np.asarray(special.betaincinv(first, second, p), dtype=float)
@@ -99,6 +104,8 @@ class BetaLaw(ConjugateLaw):
 class GammaLaw(ConjugateLaw):
     """Gamma(shape, rate)."""
 
+    highest = np.inf
+
     def mean(self, first: Array, second: Array) -> Array:
         return first / second
 
@@ -109,7 +116,8 @@ class GammaLaw(ConjugateLaw):
         return special.gammainc(first, x * second)
 
     def pdf(self, x: Array, first: Array, second: Array) -> Array:
-        return np.asarray(stats.gamma.pdf(x, first, scale=1.0 / second))
+        log = special.xlogy(first - 1.0, x * second) - x * second - special.gammaln(first)
+        return second * np.exp(log)
 
     def ppf(self, p: float, first: Array, second: Array) -> Array:
         return special.gammaincinv(first, p) / second
@@ -137,25 +145,39 @@ def summarise_mixture(
     means = law.mean(first, second)
     mean = weights @ means
     variance = weights @ law.variance(first, second) + weights @ (means - mean) ** 2
+    sd = np.sqrt(variance)
     tail = 0.5 * (1.0 - level)
     K, J = first.shape
     size = max(1, _CHUNK // K)
     limits = np.empty((2, J))
-    for start in range(0, J, size):
-        part = slice(start, start + size)
-        for i, p in enumerate((tail, 1.0 - tail)):
-            limits[i, part] = _mixture_quantile(law, p, weights, first[:, part], second[:, part])
-    return Moments(mean, np.sqrt(variance), limits[0], limits[1])
+    for i, p in enumerate((tail, 1.0 - tail)):
+        start = law.ppf(p, *law.matching(mean, np.maximum(variance, 1e-300)))
+        for begin in range(0, J, size):
+            part = slice(begin, begin + size)
+            limits[i, part] = _mixture_quantile(
+                law, p, weights, first[:, part], second[:, part], start[part]
+            )
+    return Moments(mean, sd, limits[0], limits[1])
 
 
 def _mixture_quantile(
-    law: ConjugateLaw, p: float, weights: Array, first: Array, second: Array
+    law: ConjugateLaw, p: float, weights: Array, first: Array, second: Array, start: Array
 ) -> Array:
-    each = law.ppf(p, first, second)
-    return quantiles(
-        p,
-        lambda x: weights @ law.cdf(x, first, second),
-        lambda x: weights @ law.pdf(x, first, second),
-        each.min(axis=0),
-        each.max(axis=0),
-    )
+    """Newton steps on the log scale of x, inside a bracket that closes, from a good start."""
+    low, high = np.full_like(start, 1e-300), np.full_like(start, law.highest)
+    x = np.clip(start, 1e-250, law.highest * (1.0 - 1e-12))
+    active = np.arange(len(x))
+    for _ in range(200):
+        here, a, b = x[active], first[:, active], second[:, active]
+        error = weights @ law.cdf(here, a, b) - p
+        below = error < 0.0
+        low[active] = np.where(below, here, low[active])
+        high[active] = np.where(below, high[active], here)
+        with np.errstate(all="ignore"):
+            moved = here * np.exp(-error / (here * (weights @ law.pdf(here, a, b))))
+        inside = (moved > low[active]) & (moved < high[active])
+        x[active] = np.where(inside, moved, np.sqrt(low[active] * np.minimum(high[active], 1e9)))
+        active = active[np.abs(x[active] - here) > 1e-10 * here]
+        if not len(active):
+            break
+    return x

@@ -206,16 +206,11 @@ class GammaPoisson(CountLikelihood):
         m = self.n * np.exp(eta)
         t, total = m / a, a + m
         F, F1, F2 = log_rising_excess(np.full_like(m, a), y)
-        less = log1p_less(t)
-        value = self._poisson(eta, m) + F - a * less - y * np.log1p(t)
-        share = m / total
-        in_a = F1 - less - t * share + y * share / a
-        in_a_a = (
-            F2
-            - t * share / a
-            + t * share * (2.0 * a + m) / (a * total)
-            - y * share * (2.0 * a + m) / (a**2 * total)
-        )
+        log, share = np.log1p(t), m / total
+        value = self._poisson(eta, 0.0) + F - (a + y) * log
+        # share - log(1 + t), the first way without cancellation where t is small.
+        in_a = F1 + y * share / a + np.where(t < 0.5, -log1p_less(t) - t * share, share - log)
+        in_a_a = F2 + t * share / total - y * share * (2.0 * a + m) / (a**2 * total)
         return Pieces(
             value=value,
             eta=(y - m) * a / total,
@@ -225,7 +220,7 @@ class GammaPoisson(CountLikelihood):
             c_c=a * in_a + a**2 * in_a_a,
         )
 
-    def _poisson(self, eta: Array, m: Array) -> Array:
+    def _poisson(self, eta: Array, m: Array | float) -> Array:
         return self.y * (eta + np.log(self.n)) - m - special.gammaln(self.y + 1.0)
 
     def limit(self, eta: Array) -> tuple[Array, Array, Array]:
