@@ -1,6 +1,6 @@
 """Mixed models and empirical Bayes."""
 
-from mixedfit import datasets
+from mixedfit import datasets, eb
 from mixedfit.compare import anova
 from mixedfit.correlation import CorAR1, CorARMA, CorCAR1, CorCompSymm, CorSymm
 from mixedfit.correlation_spatial import CorExp, CorGaus, CorLin, CorRatio, CorSpher
@@ -54,6 +54,7 @@ __all__ = [
     "bootstrap_test",
     "crosscheck",
     "datasets",
+    "eb",
     "gls",
     "lme",
     "lmer",

@@ -22,6 +22,8 @@ from mixedfit.classical_anova import ClassicalAnova, classical_anova
 from mixedfit.coefficients import Contrast, coefficient_table, contrast
 from mixedfit.ddf import Ddf
 from mixedfit.diagnostics import Diagnostics
+from mixedfit.eb.from_fit import shrink_fit
+from mixedfit.eb.shrinkage import Shrinkage
 from mixedfit.emmeans import MarginalMeans, marginal_means, marginal_trends
 from mixedfit.errors import DataError, ModelError
 from mixedfit.exact_variance_test import VarianceTest, exact_variance_test
@@ -429,6 +431,82 @@ class MixedResults:
                 frame[name] = frame[name] + own if name in frame else own
             out[group] = frame
         return out
+
+    def shrinkage(
+        self, group: str | None = None, term: str | None = None, *, level: float = 0.95
+    ) -> Shrinkage:
+        """How the levels of a grouping factor are pulled toward the fixed effects.
+
+        Parameters
+        ----------
+        group : str, optional
+            The grouping factor; may be left out when there is one.
+        term : str, optional
+            One column of its effects, such as ``"Days"``; all of them by default.
+        level : float
+            Of the intervals.
+
+        Returns
+        -------
+        Shrinkage
+            In ``posterior``, ``estimate`` (again as ``no_pooling``) is least squares within the
+            level with everything else in the model at its estimate, ``weight`` the share kappa of
+            it in ``mean``, the shrunken coefficient (fixed plus random effect); ``sd`` counts the
+            fixed effects' uncertainty but takes the variances as known. ``complete_pooling`` is
+            least squares without random effects, ``prior_mean`` the fixed effect. With several
+            columns there is a row for each, and ``weight_COLUMN`` hold the matrix kappa.
+
+        Notes
+        -----
+        With one random intercept ``kappa_j = n_j tau^2 / (n_j tau^2 + sigma^2)``.
+
+        Examples
+        --------
+        >>> import mixedfit as mf
+        >>> fit = mf.lmer("Yield ~ 1 + (1 | Batch)", mf.datasets.load("dyestuff"))
+        >>> table = fit.shrinkage("Batch").posterior
+        >>> table[["label", "estimate", "weight", "mean"]].head(2).round(3).values.tolist()
+        [['A', 1505.0, 0.783, 1509.893], ['B', 1528.0, 0.783, 1527.891]]
+        """
+        return shrink_fit(self.fit, group, term, level)
+
+    def rank(
+        self,
+        group: str | None = None,
+        k: int = 1,
+        *,
+        term: str | None = None,
+        highest_first: bool = True,
+        level: float = 0.95,
+        n: int = 4000,
+        seed: int | np.random.Generator | None = 0,
+    ) -> pd.DataFrame:
+        """Rank the levels of a grouping factor, with the uncertainty of the ranks.
+
+        Parameters
+        ----------
+        group, term
+            As in `shrinkage`; with several random columns one must be named.
+        k, highest_first, level, n, seed
+            As in `Shrinkage.rank`: what counts as the top, the direction, the level of intervals
+            and of the credible set, how many joint draws, and their seed.
+
+        Returns
+        -------
+        DataFrame
+            One row a level: ``label``, ``expected_rank``, ``rank_sd``, ``lower``, ``upper``,
+            ``p_top``, ``in_top_set``.
+
+        Examples
+        --------
+        >>> import mixedfit as mf
+        >>> fit = mf.lmer("travel ~ 1 + (1 | Rail)", mf.datasets.load("rail"))
+        >>> fit.rank("Rail", k=2).query("in_top_set")["label"].tolist()
+        ['6', '3', '4']
+        """
+        return self.shrinkage(group, term, level=level).rank(
+            k, highest_first=highest_first, n=n, seed=seed
+        )
 
     # -- fit -----------------------------------------------------------------------------------
 

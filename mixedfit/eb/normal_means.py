@@ -1,0 +1,222 @@
+"""Normal means with known variances: the verb."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from mixedfit.arrays import Array
+from mixedfit.eb.estimates import Estimates, read_estimates
+from mixedfit.eb.hyperparameters import Uncertainty, read_uncertainty
+from mixedfit.eb.normal_prior import read_method, shrink_normal
+from mixedfit.eb.other_priors import MIXTURES, PRIORS, shrink_mixture, shrink_shape
+from mixedfit.eb.prior import Normal
+from mixedfit.eb.regression import read_new, regression_table
+from mixedfit.eb.shrinkage import Behaviour, Shrinkage, check_level
+from mixedfit.errors import DataError
+
+__all__ = ["normal_means"]
+
+
+def normal_means(
+    estimate: ArrayLike,
+    se: ArrayLike,
+    *,
+    X: Any = None,
+    prior: str | Normal = "normal",
+    mode: float | Literal["estimate"] | None = None,
+    grid: int | None = None,
+    method: str = "reml",
+    test: str = "z",
+    uncertainty: Uncertainty = "plugin",
+    labels: Any = None,
+    level: float = 0.95,
+) -> Shrinkage:
+    """Shrink estimates with known standard errors toward what they have in common.
+
+    Parameters
+    ----------
+    estimate : array-like of shape (J,)
+        One estimate a unit (school, study, gene), all in the same units. The index of a Series
+        labels the units.
+    se : array-like of shape (J,), or one number
+        Their standard errors, taken as known.
+    X : array, frame or Series of shape (J,) or (J, m), optional
+        Covariates of the prior mean; an intercept is added.
+    prior : str or Normal
+        What the true values are drawn from: "normal"; heavier tails, "laplace" or "t"; many values
+        at exactly the mode, "point-normal" or "point-laplace"; any scale mixture of normals
+        ("scale-mixture"), any distribution with one mode ("unimodal"), any distribution at all
+        ("npmle"); or stated in full, ``mf.eb.Normal(8, 1)``.
+    mode : float or "estimate", optional
+        Centre of a prior other than the normal: by default estimated for "laplace" and "t" and with
+        covariates, and 0 for the others. "npmle" has none.
+    grid : int, optional
+        Components of "scale-mixture", "unimodal" (scales) and "npmle" (points, 300 by default).
+    method : str
+        How tau^2, the variance of a normal prior, is estimated: "reml", "ml", "moments",
+        "dersimonian-laird", "paule-mandel", "hedges", "hunter-schmidt", "sidik-jonkman", "sure", or
+        "fixed" (tau^2 = 0: complete pooling).
+    test : {"z", "knapp-hartung"}
+        Tests and intervals of the prior mean.
+    uncertainty : {"plugin", "laplace", "bootstrap", "integrate"}, Bootstrap or Integrate
+        How the uncertainty of tau^2 enters the posterior: not at all; to second order; by
+        simulation; or by integration (`mf.eb.Integrate` states the prior on tau, flat by default).
+    labels : sequence of length J, optional
+        Names of the units.
+    level : float
+        Of all intervals.
+
+    Returns
+    -------
+    Shrinkage
+
+    Raises
+    ------
+    DataError
+        If a value is missing, not finite or of the wrong length, or a standard error not positive.
+    ModelError
+        If there are no more units than coefficients of the prior mean.
+
+    Notes
+    -----
+    ``y_j ~ N(theta_j, s_j^2)``, ``theta_j ~ N(x_j' b, tau^2)``. Given tau^2, b is estimated by
+    generalised least squares and, under a flat prior, ``theta_j`` has mean ``w_j y_j + (1 - w_j)
+    x_j' b`` with ``w_j = tau^2 / (tau^2 + s_j^2)`` and variance ``w_j s_j^2 + (1 - w_j)^2 x_j'
+    Cov(b) x_j``. Estimators of tau^2: Viechtbauer (2005), J. Educ. Behav. Stat. 30.
+
+    Examples
+    --------
+    Three group means of five observations each, residual variance 4:
+
+    >>> import mixedfit as mf
+    >>> result = mf.eb.normal_means([9.0, 11.0, 10.0], (4 / 5) ** 0.5, method="moments")
+    >>> round(float(result.prior["tau2"]), 6)
+    0.2
+    >>> result.posterior["mean"].round(6).tolist()
+    [9.8, 10.2, 10.0]
+    """
+    check_level(level)
+    data = read_estimates(estimate, se, X, labels)
+    if isinstance(prior, Normal):
+        if X is not None:
+            raise DataError("a stated prior has a stated mean; leave X out")
+        return _stated(data, prior, level)
+    if prior not in PRIORS:
+        known = ", ".join(map(repr, PRIORS))
+        raise DataError(f"prior must be one of {known}, or mf.eb.Normal(...), not {prior!r}")
+    if prior == "normal":
+        if mode is not None or grid is not None:
+            raise DataError("mode and grid belong to priors other than the normal")
+        return shrink_normal(data, method, test, uncertainty, level, _encoder(data, X))
+    if read_method(method) not in ("reml", "ml"):
+        raise DataError(f"a {prior} prior is fitted by maximum likelihood, not by {method!r}")
+    options = (X is not None, mode, grid)
+    return _other(data, prior, options, uncertainty, level, _encoder(data, X))
+
+
+def _other(
+    data: Estimates,
+    prior: str,
+    options: tuple[bool, float | Literal["estimate"] | None, int | None],
+    uncertainty: Uncertainty,
+    level: float,
+    encode: Any,
+) -> Shrinkage:
+    """Priors other than the normal."""
+    covariates, mode, grid = options
+    if read_uncertainty(uncertainty) != "plugin":
+        raise DataError(f"uncertainty of a {prior} prior must be 'plugin', not {uncertainty!r}")
+    if prior in MIXTURES and covariates:
+        raise DataError(f"a {prior} prior takes no covariates; shrink the residuals instead")
+    if isinstance(mode, str) and (mode != "estimate" or prior in MIXTURES):
+        raise DataError(f"mode must be a number, not {mode!r}")
+    if mode is not None and (covariates or prior == "npmle"):
+        raise DataError("mode is the regression's, or the prior has none; leave mode out")
+    if grid is not None and (prior not in MIXTURES or grid < 2):
+        raise DataError("grid is a number of components, at least 2, of a mixture prior")
+    shift = float(mode) if isinstance(mode, (int, float)) else 0.0
+    if prior in MIXTURES:
+        return shrink_mixture(data, prior, grid, shift, level)
+    centred = not (covariates or mode == "estimate" or (mode is None and prior in ("laplace", "t")))
+    return shrink_shape(data, prior, shift if centred else None, level, encode)
+
+
+def _encoder(data: Estimates, X: Any) -> Any:
+    def encode(new: Any) -> Array:
+        if X is None:
+            if new is not None:
+                raise DataError("the model has no covariates; leave X out")
+            return np.ones((1, 1))
+        if new is None:
+            raise DataError(f"the model has covariates; give X with {', '.join(data.names[1:])}")
+        return read_new(new, data.names)
+
+    return encode
+
+
+class _Stated(Behaviour):
+    """Independent normal posteriors under a prior that is known."""
+
+    def __init__(self, prior: Normal, mean: Array, sd: Array) -> None:
+        self.prior = prior
+        self.mean, self.sd = mean, sd
+
+    def sample(self, n: int, rng: np.random.Generator) -> Array:
+        return self.mean + self.sd * rng.standard_normal((n, len(self.mean)))
+
+    def predict(self, X: Any, level: float) -> pd.DataFrame:
+        if X is not None:
+            raise DataError("a stated prior has no covariates; leave X out")
+        half = stats.norm.ppf(0.5 + 0.5 * level) * np.sqrt(self.prior.variance)
+        m = self.prior.mean
+        return pd.DataFrame(
+            {
+                "estimate": [m],
+                "se": [0.0],
+                "lower": [m],
+                "upper": [m],
+                "prediction_lower": [m - half],
+                "prediction_upper": [m + half],
+            }
+        )
+
+    def prior_density(self, values: Array) -> Array:
+        return stats.norm.pdf(values, self.prior.mean, np.sqrt(self.prior.variance))
+
+
+def _stated(data: Estimates, prior: Normal, level: float) -> Shrinkage:
+    weight = prior.variance / (prior.variance + data.v)
+    mean = prior.mean + weight * (data.y - prior.mean)
+    sd = np.sqrt(weight * data.v)
+    half = stats.norm.ppf(0.5 + 0.5 * level) * sd
+    posterior = pd.DataFrame(
+        {
+            "label": data.labels,
+            "estimate": data.y,
+            "se": data.se,
+            "mean": mean,
+            "sd": sd,
+            "lower": mean - half,
+            "upper": mean + half,
+            "weight": weight,
+        }
+    )
+    llf = np.sum(stats.norm.logpdf(data.y, prior.mean, np.sqrt(prior.variance + data.v)))
+    parameters = pd.Series({"mean": prior.mean, "tau2": prior.variance}, name="prior")
+    return Shrinkage(
+        prior=parameters,
+        prior_se=pd.Series(np.nan, index=parameters.index, name="prior_se"),
+        coefficients=regression_table((), np.zeros(0), np.zeros(0), np.inf, level),
+        posterior=posterior,
+        llf=float(llf),
+        method="stated",
+        family="normal",
+        behaviour=_Stated(prior, mean, sd),
+        prior_name="stated normal",
+        level=level,
+    )

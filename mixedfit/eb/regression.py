@@ -1,0 +1,49 @@
+"""The regression of a prior's mean: its table, and covariates of new units."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from mixedfit.arrays import Array
+from mixedfit.errors import DataError
+
+__all__ = ["read_new", "regression_table"]
+
+
+def regression_table(
+    names: tuple[str, ...], b: Array, se: Array, df: float, level: float
+) -> pd.DataFrame:
+    """Coefficients with t (or z, infinite df) tests and intervals."""
+    stat = b / se
+    critical = stats.t.ppf(0.5 + 0.5 * level, df)
+    return pd.DataFrame(
+        {
+            "term": list(names),
+            "estimate": b,
+            "se": se,
+            "stat": stat,
+            "df": df,
+            "p": 2.0 * stats.t.sf(np.abs(stat), df),
+            "lower": b - critical * se,
+            "upper": b + critical * se,
+        }
+    )
+
+
+def read_new(new: Any, names: tuple[str, ...]) -> Array:
+    """Rows of X for new units: columns by name from a frame, by place from an array."""
+    if hasattr(new, "columns") or isinstance(new, dict):
+        missing = [name for name in names[1:] if name not in new]
+        if missing:
+            raise DataError(f"X lacks the column {missing[0]!r}; it needs {', '.join(names[1:])}")
+        new = np.column_stack([np.asarray(new[name], dtype=float) for name in names[1:]])
+    matrix = np.asarray(new, dtype=float)
+    p = len(names) - 1
+    matrix = matrix.reshape(-1, p) if matrix.ndim < 2 else matrix
+    if matrix.shape[1] != p or not np.isfinite(matrix).all():
+        raise DataError(f"X must have {p} columns of finite numbers, {', '.join(names[1:])}")
+    return np.column_stack([np.ones(len(matrix)), matrix])

@@ -1,0 +1,93 @@
+"""What a user gives for each unit, read into arrays with errors that name the unit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from mixedfit.arrays import Array, BoolArray
+from mixedfit.errors import DataError
+
+__all__ = ["read_covariates", "read_labels", "read_units", "refuse"]
+
+
+def read_units(name: str, values: ArrayLike, n: int | None = None, like: str = "") -> Array:
+    """One finite number a unit.
+
+    Parameters
+    ----------
+    name : str
+        The argument's, for messages.
+    values : array-like of shape (J,), or one number for all units
+    n : int, optional
+        Number of units, once known.
+    like : str
+        The argument that fixed n.
+
+    Returns
+    -------
+    array of shape (J,)
+        A copy.
+    """
+    try:
+        array = np.array(values, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{name} must be numbers, one a unit") from error
+    if array.ndim == 0:
+        array = np.full(1 if n is None else n, float(array))
+    if array.ndim != 1:
+        raise DataError(f"{name} must be one number a unit, not an array of shape {array.shape}")
+    if n is not None and len(array) != n:
+        raise DataError(f"{name} has {len(array)} values but {like} has {n}; give one a unit")
+    if len(array) == 0:
+        raise DataError(f"{name} is empty; give one number a unit")
+    refuse(name, np.isnan(array), "is missing in", "leave those units out")
+    refuse(name, np.isinf(array), "is infinite in", "give finite numbers")
+    return array
+
+
+def refuse(name: str, bad: BoolArray, what: str, remedy: str) -> None:
+    """Raise a `DataError` that counts the bad units and names the first, where there are any."""
+    places = np.flatnonzero(bad)
+    if len(places):
+        units = "unit" if len(places) == 1 else "units"
+        raise DataError(
+            f"{name} {what} {len(places)} {units} (the first at place {places[0]}); {remedy}"
+        )
+
+
+def read_labels(labels: Sequence[Any] | pd.Index | None, values: Any, n: int) -> pd.Index:
+    """Labels given, or the index of a labelled Series, or 0 to n - 1."""
+    if labels is None:
+        return values.index if isinstance(values, pd.Series) else pd.RangeIndex(n)
+    index = pd.Index(labels)
+    if len(index) != n:
+        raise DataError(f"labels has {len(index)} values for {n} units; give one a unit")
+    return index
+
+
+def read_covariates(X: Any, n: int) -> tuple[Array, list[str]]:
+    """Covariates with an intercept before them, shape (n, p), and the columns' names.
+
+    X is None, an array of shape (n,) or (n, m), a Series, a frame or a dict of columns.
+    """
+    if X is None:
+        return np.ones((n, 1)), ["Intercept"]
+    frame = pd.DataFrame(X) if not hasattr(X, "to_pandas") else X.to_pandas()
+    names = [str(c) if not isinstance(c, int | np.integer) else f"x{c + 1}" for c in frame.columns]
+    if len(frame) != n:
+        raise DataError(f"X has {len(frame)} rows for {n} units; give one a unit")
+    columns = [
+        read_units(f"column {c!r} of X", frame.iloc[:, i], n, "X") for i, c in enumerate(names)
+    ]
+    if columns and any(np.ptp(c) == 0.0 for c in columns):
+        constant = next(c for c, v in zip(names, columns, strict=True) if np.ptp(v) == 0.0)
+        raise DataError(f"column {constant!r} of X is constant; the intercept is there already")
+    matrix = np.column_stack([np.ones(n), *columns])
+    if np.linalg.matrix_rank(matrix / np.abs(matrix).max(axis=0)) < matrix.shape[1]:
+        raise DataError("columns of X repeat one another; leave out those that others make up")
+    return matrix, ["Intercept", *names]

@@ -1,0 +1,286 @@
+"""The prior of many variances: a scaled inverse chi-square fitted by moments of log variances.
+
+With ``s2_j | sigma2_j ~ sigma2_j chi2(d_j) / d_j`` and ``1 / sigma2_j ~ chi2(d0) / (d0 s0^2)``, the
+ratio ``s2_j / s0^2`` is F with (d_j, d0) degrees of freedom, and its logarithm has
+
+    E log s2_j   = log s0^2 + psi(d_j / 2) - log(d_j / 2) - psi(d0 / 2) + log(d0 / 2)
+    Var log s2_j = psi'(d_j / 2) + psi'(d0 / 2)
+
+(Smyth 2004). The trend lets ``log s0^2`` be a natural cubic spline of a covariate; the robust fit
+matches the moments of Winsorised log variances and lowers d0 for single variances that are too
+large for the prior (Phipson et al. 2016).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special, stats
+from scipy.interpolate import CubicSpline
+from scipy.optimize import brentq
+
+from mixedfit.arrays import Array
+from mixedfit.eb.lowess import lowess
+from mixedfit.errors import ModelError
+
+__all__ = ["VariancePrior", "fit_prior", "fit_prior_robustly", "inverse_trigamma", "natural_spline"]
+
+WINSORISED = (0.05, 0.10)
+_SPAN = 0.4
+
+
+@dataclass(frozen=True)
+class VariancePrior:
+    """A fitted scaled inverse chi-square prior.
+
+    Attributes
+    ----------
+    df : float
+        Prior degrees of freedom d0; infinite when the variances are no more spread than one common
+        variance would give.
+    scale : float or array of shape (n,)
+        Prior variance s0^2; an array where it follows a covariate.
+    df_each : array of shape (n,) or None
+        d0 of each variance after a robust fit: lower for outlying ones.
+    df_se, log_scale_se : float
+        Standard errors of d0 and of log s0^2 from the spread of the log variances; missing for the
+        robust fit, a trend, or an infinite d0.
+    """
+
+    df: float
+    scale: float | Array
+    df_each: Array | None = None
+    df_se: float = np.nan
+    log_scale_se: float = np.nan
+
+
+def inverse_trigamma(y: float) -> float:
+    """Solve ``psi'(x) = y`` for x > 0 by Newton's method on ``1 / psi'``, which is nearly linear.
+
+    Examples
+    --------
+    >>> round(inverse_trigamma(float(special.polygamma(1, 3.0))), 10)
+    3.0
+    """
+    if y > 1e7:
+        return float(1.0 / np.sqrt(y))
+    if y < 1e-6:
+        return float(1.0 / y)
+    x = 0.5 + 1.0 / y
+    for _ in range(50):
+        value = float(special.polygamma(1, x))
+        step = value * (1.0 - value / y) / float(special.polygamma(2, x))
+        x += step
+        if -step / x < 1e-10:
+            break
+    return x
+
+
+def natural_spline(x: Array, df: int) -> Array:
+    """Natural cubic splines with ``df - 2`` interior knots at quantiles of x, shape (n, df).
+
+    The columns are the cardinal splines (1 at one knot, 0 at the others); they span the constant
+    and the line.
+    """
+    knots = np.unique(np.quantile(x, np.linspace(0.0, 1.0, df)))
+    if len(knots) == 1:
+        return np.ones((len(x), 1))
+    return CubicSpline(knots, np.eye(len(knots)), bc_type="natural")(x)
+
+
+def trend_df(covariate: Array) -> int:
+    """Number of spline columns that n variances bear: 2 from 3 on, 3 from 6 on, 4 from 30 on."""
+    n = len(covariate)
+    wanted = 1 + (n >= 3) + (n >= 6) + (n >= 30)
+    return min(int(wanted), len(np.unique(covariate)))
+
+
+def offset_from_zero(s2: Array) -> Array:
+    """Variances with those near zero raised to 1e-5 of the median, so that logarithms exist."""
+    median = float(np.median(s2))
+    return np.maximum(s2, 1e-5 * (median if median > 0.0 else 1.0))
+
+
+def fit_prior(s2: Array, df: Array, covariate: Array | None = None) -> VariancePrior:
+    """Fit the prior by the mean and variance of ``log s2``.
+
+    Parameters
+    ----------
+    s2 : array of shape (n,)
+        Positive variances.
+    df : array of shape (n,)
+        Their positive degrees of freedom.
+    covariate : array of shape (n,), optional
+        ``log s0^2`` follows a natural spline of it.
+    """
+    half = df / 2.0
+    e = np.log(s2) - special.digamma(half) + np.log(half)
+    columns = trend_df(covariate) if covariate is not None else 1
+    if columns >= 2 and covariate is not None:
+        basis = natural_spline(covariate, columns)
+        fitted = basis @ np.linalg.lstsq(basis, e, rcond=None)[0]
+        centre, rank = fitted, basis.shape[1]
+    else:
+        centre, rank = np.full(len(e), e.mean()), 1
+    if len(e) <= rank:
+        raise ModelError(
+            f"{len(e)} variances are too few to estimate how variances differ; "
+            "give more, or leave out the covariate"
+        )
+    extra = float(np.sum((e - centre) ** 2) / (len(e) - rank)) - float(
+        np.mean(special.polygamma(1, half))
+    )
+    trend = columns >= 2
+    if extra <= 0.0:
+        return VariancePrior(np.inf, np.exp(centre) if trend else float(s2.mean()))
+    d0 = 2.0 * inverse_trigamma(extra)
+    scale = np.exp(centre + special.digamma(d0 / 2.0) - np.log(d0 / 2.0))
+    if trend:
+        return VariancePrior(d0, scale)
+    return VariancePrior(d0, float(scale[0]), None, *_standard_errors(e - e.mean(), half, d0))
+
+
+def _standard_errors(centred: Array, half: Array, d0: float) -> tuple[float, float]:
+    """Standard errors of d0 and log s0^2 by the delta method on the two moments."""
+    of_variance = centred**2 - special.polygamma(1, half)
+    of_variance = of_variance - of_variance.mean()
+    of_df = 2.0 / float(special.polygamma(2, d0 / 2.0)) * of_variance
+    slope = float(special.polygamma(1, d0 / 2.0)) / 2.0 - 1.0 / d0
+    of_scale = centred + slope * of_df
+    n = len(centred)
+    return float(np.sqrt(np.mean(of_df**2) / n)), float(np.sqrt(np.mean(of_scale**2) / n))
+
+
+def fit_prior_robustly(s2: Array, df: Array, covariate: Array | None = None) -> VariancePrior:
+    """Fit the prior to Winsorised log variances and find those too large for it.
+
+    Parameters are those of `fit_prior`. The lowest 5% and the highest 10% are Winsorised.
+    """
+    plain = fit_prior(s2, df, covariate)
+    n = len(s2)
+    if 1.0 / n > max(WINSORISED):
+        return VariancePrior(plain.df, plain.scale, np.full(n, plain.df))
+    common = float(df.max())
+    z = np.log(_with_common_df(s2, df, plain, common))
+    trend = _trend(z, covariate)
+    low, high = np.quantile(z - trend, [WINSORISED[0], 1.0 - WINSORISED[1]])
+    winsorised = np.clip(z - trend, low, high)
+    mean, variance = float(winsorised.mean()), float(winsorised.var(ddof=1))
+    d0 = _match_variance(variance, common, plain.df)
+    if d0 is None:
+        return VariancePrior(plain.df, plain.scale, np.full(n, plain.df))
+    centre = trend + mean - _winsorised_moments(common, d0)[0]
+    each = _df_of_each(np.exp(z - centre), common, d0)
+    return VariancePrior(
+        d0, np.exp(centre) if covariate is not None else float(np.exp(centre[0])), each
+    )
+
+
+def _with_common_df(s2: Array, df: Array, prior: VariancePrior, common: float) -> Array:
+    """Variances moved to equally likely ones with the largest degrees of freedom."""
+    moved = df < common - 1e-14
+    if not moved.any():
+        return s2
+    scale = np.broadcast_to(prior.scale, s2.shape)[moved]
+    ratio = s2[moved] / scale
+    upper = _f_tail(ratio, df[moved], prior.df, upper=True)
+    lower = _f_tail(ratio, df[moved], prior.df, upper=False)
+    in_upper = upper < lower
+    out = s2.copy()
+    tail = np.where(in_upper, upper, lower)
+    # Quantiles through logarithms keep tails far below the smallest double apart.
+    quantile = np.where(
+        in_upper,
+        _f_quantile(tail, common, prior.df, upper=True),
+        _f_quantile(tail, common, prior.df, upper=False),
+    )
+    out[moved] = quantile * scale
+    return out
+
+
+def _f_tail(f: Array, df: Array | float, d0: float, upper: bool) -> Array:
+    """Log tail probability of F(df, d0); chi-square over df when d0 is infinite."""
+    law = stats.chi2(df, scale=1.0 / np.asarray(df)) if np.isinf(d0) else stats.f(df, d0)
+    return law.logsf(f) if upper else law.logcdf(f)
+
+
+def _f_quantile(log_tail: Array, df: float, d0: float, upper: bool) -> Array:
+    law = stats.chi2(df, scale=1.0 / df) if np.isinf(d0) else stats.f(df, d0)
+    tail = np.exp(np.maximum(log_tail, -700.0))
+    return law.isf(tail) if upper else law.ppf(tail)
+
+
+def _trend(z: Array, covariate: Array | None) -> Array:
+    """Trimmed mean of z, or its lowess curve on the covariate, shape (n,)."""
+    if covariate is None:
+        return np.full(len(z), stats.trim_mean(z, WINSORISED[1]))
+    return lowess(covariate, z, _SPAN, iterations=3, delta=0.01 * float(np.ptp(covariate)))
+
+
+def _winsorised_moments(df: float, d0: float) -> tuple[float, float]:
+    """Mean and variance of Winsorised ``log F(df, d0)``, by quadrature in ``f / (1 + f)``."""
+    law = stats.chi2(df, scale=1.0 / df) if np.isinf(d0) else stats.f(df, d0)
+    f_ends = np.asarray(law.ppf([WINSORISED[0], 1.0 - WINSORISED[1]]))
+    z_ends, (start, stop) = np.log(f_ends), f_ends / (1.0 + f_ends)
+    nodes, weights = np.polynomial.legendre.leggauss(128)
+    x = start + (stop - start) * (nodes + 1.0) / 2.0
+    f = x / (1.0 - x)
+    density = weights / 2.0 * (stop - start) * law.pdf(f) / (1.0 - x) ** 2
+    tails = np.array(WINSORISED)
+    mean = float(density @ np.log(f) + tails @ z_ends)
+    variance = float(density @ (np.log(f) - mean) ** 2 + tails @ (z_ends - mean) ** 2)
+    return mean, variance
+
+
+def _match_variance(variance: float, df: float, at_least: float) -> float | None:
+    """The d0 whose Winsorised variance is the observed one; None when the plain fit stands."""
+
+    def excess(x: float) -> float:
+        d0 = np.inf if x >= 1.0 else x / (1.0 - x)
+        return float(np.log(variance / _winsorised_moments(df, d0)[1]))
+
+    if excess(1.0) <= 0.0:
+        return np.inf
+    if np.isinf(at_least):
+        return None
+    lowest = at_least / (1.0 + at_least)
+    if excess(lowest) >= 0.0:
+        return at_least
+    x = float(brentq(excess, lowest, 1.0, xtol=1e-12))
+    return x / (1.0 - x)
+
+
+def _df_of_each(f: Array, df: float, d0: float) -> Array:
+    """Prior degrees of freedom of each variance: d0, or less in proportion to being an outlier.
+
+    A variance is an outlier as far as its tail probability under F(df, d0) is below the share of
+    variances beyond it; outliers get a d0 that makes the largest one the median of its law.
+    """
+    n = len(f)
+    log_tail = _f_tail(f, df, d0, upper=True)
+    log_empirical = np.log(n - stats.rankdata(f) + 0.5) - np.log(n)
+    typical = np.exp(np.minimum(log_tail - log_empirical, 0.0))
+    if (typical >= 1.0).all():
+        return np.full(n, d0)
+    order = np.argsort(log_tail, kind="stable")
+    if np.isinf(d0):
+        each = np.where(typical < 1.0, typical * n * df, np.inf)
+        each[order] = np.maximum.accumulate(each[order])
+        return each
+    outlying_df = _df_of_outliers(float(f.max()), float(log_tail.min()), df, d0)
+    each = (1.0 - typical) * outlying_df + typical * d0
+    ordered = each[order]
+    running = np.cumsum(ordered) / np.arange(1, n + 1)
+    lowest = int(np.argmin(running))
+    ordered[: lowest + 1] = running[lowest]
+    each[order] = np.maximum.accumulate(ordered)
+    return each
+
+
+def _df_of_outliers(largest: float, log_tail: float, df: float, d0: float) -> float:
+    if np.isneginf(log_tail):
+        return 0.0
+    first = np.log(0.5) / log_tail * d0
+    again = float(_f_tail(np.array([largest]), df, first, upper=True)[0])
+    return float(np.log(0.5) / again * first)
