@@ -114,6 +114,20 @@ class Containment:
         out[self.constant] = left.max()
         return np.where(out > 0, out, np.nan)
 
+    @cached_property
+    def of_means(self) -> Array:
+        """The same where coefficients stand for means over the groups, shape (p,).
+
+        A mean over groups is known no better than their number allows: a constant column gets the
+        levels of the outermost factor less one (the one with fewest levels, if several are), as
+        emmeans counts.
+        """
+        outermost = self.sizes[:-1][self._coarsest[:-1]]
+        out = self.of_columns.copy()
+        if len(outermost):
+            out[self.constant] = float(outermost.min()) - 1.0
+        return out
+
     def of_terms(self, terms: list[IntArray]) -> Array:
         """Degrees of freedom of each term, a set of columns: all count in its finest stratum."""
         varying = [columns for columns in terms if not self.constant[columns].all()]

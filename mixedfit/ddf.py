@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol, cast, get_args
 
 import numpy as np
@@ -66,6 +66,7 @@ class _Contained:
     """The fewest degrees of freedom of the coefficients a contrast involves."""
 
     of_columns: Array
+    of_means: Array
 
     def df(self, L: Array) -> Array:
         size = np.abs(L).max(axis=1, initial=0.0)
@@ -126,6 +127,15 @@ class FixedInference:
     def described(self) -> str:
         """The method in words, to follow a comma."""
         return _DESCRIBED[self.method]
+
+    @property
+    def for_means(self) -> FixedInference:
+        """The same for means over the groups: containment then counts the groups."""
+        if not isinstance(self.denominator, _Contained):
+            return self
+        return replace(
+            self, denominator=replace(self.denominator, of_columns=self.denominator.of_means)
+        )
 
     def df(self, L: Array) -> Array:
         """Degrees of freedom of each row of L on its own, shape (m, p) to (m,)."""
@@ -284,7 +294,8 @@ def containment(fit: Fit) -> Containment:
 
 
 def _containment(fit: Fit) -> FixedInference:
-    return _made(fit, "containment", _Contained(containment(fit).of_columns))
+    rule = containment(fit)
+    return _made(fit, "containment", _Contained(rule.of_columns, rule.of_means))
 
 
 def _residual(fit: Fit) -> FixedInference:

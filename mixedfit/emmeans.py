@@ -408,6 +408,7 @@ def _averaged(
     rows: Array,
     constant: Array,
 ) -> MarginalMeans:
+    inference = inference.for_means
     names = (*asked.specs, *asked.by)
     average = grid.averages(names, weights)
     void = np.asarray(average.sum(axis=1)).ravel() == 0.0
