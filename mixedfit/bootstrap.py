@@ -15,6 +15,7 @@ from scipy.stats import norm
 from mixedfit.arrays import Array
 from mixedfit.errors import MixedfitError, ModelError
 from mixedfit.fit import Fit, fit_design, refit
+from mixedfit.linalg import independent_columns
 from mixedfit.lockstep import ManyFits, refit_many
 from mixedfit.profile import parameter_labels, quantile_of
 from mixedfit.progress import reporter
@@ -266,6 +267,10 @@ def _of_many(fit: Fit, many: ManyFits, kind: BootstrapKind, group: str | None) -
 def _fits(designs: Iterator[Any], fit: Fit) -> Iterator[Fit | None]:
     """Fits of designs; None where one cannot be fitted."""
     for design in designs:
+        matrices = [design.X, *(term.Z for term in design.terms)]
+        if any(len(independent_columns(M)) < M.shape[1] for M in matrices):
+            yield None
+            continue
         try:
             yield fit_design(design, fit.method)
         except (MixedfitError, np.linalg.LinAlgError):
