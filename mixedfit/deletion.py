@@ -146,9 +146,15 @@ class RowParts:
     N : array of shape (n,)
         Diagonal of ``V^-1``.
     P : array of shape (n,)
-        Diagonal of P: one less the leverage of the row on its own fitted value.
+        Diagonal of P.
     Py : array of shape (n,)
-        ``P y = V^-1 (y - X b)``: the conditional residual.
+        ``P y = V^-1 (y - X b)``.
+    conditional : array of shape (n,)
+        ``R P y``, observed less fitted, where the residuals have covariance ``sigma^2 R``.
+    conditional_variance : array of shape (n,)
+        Diagonal of ``R P R``, the variance of the conditional residual.
+    leverage : array of shape (n,)
+        Diagonal of ``I - R P``: the derivative of a row's fitted value in its observed one.
     fixed : array of shape (n,)
         Diagonal of ``X C X'V^-1``: the leverage through the fixed effects alone.
     marginal : array of shape (n,)
@@ -161,6 +167,9 @@ class RowParts:
     N: Array
     P: Array
     Py: Array
+    conditional: Array
+    conditional_variance: Array
+    leverage: Array
     fixed: Array
     marginal: Array
     marginal_variance: Array
@@ -205,12 +214,16 @@ def row_parts(fit: Fit) -> RowParts:
         V = np.ones(fit.n)
         for Z, T in zip(rows.Z, eliminated.T, strict=True):
             V += np.square(T.T @ Z).sum(axis=0)
-        P = N - np.einsum("en,en->n", E[:-1], through)
-        return RowParts(
+        P = np.maximum(N - np.einsum("en,en->n", E[:-1], through), 0.0)
+        Py = v @ E
+        return RowParts(  # R is the identity: weights have gone into the rows
             E,
             N,
-            np.maximum(P, 0.0),
-            v @ E,
+            P,
+            Py,
+            Py,
+            P,
+            1.0 - P,
             np.einsum("en,en->n", rows.X, through),
             rows.y - remainder.b @ rows.X,
             np.maximum(V - np.einsum("en,en->n", rows.X, CX), 0.0),

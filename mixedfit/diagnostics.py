@@ -304,7 +304,7 @@ def residual_table(fit: Fit) -> pd.DataFrame:
     weights = fit.design.weights
     root = np.ones(fit.n) if weights is None else np.sqrt(weights)
     with np.errstate(divide="ignore", invalid="ignore"):
-        studentized = parts.Py / (working_sigma * np.sqrt(parts.P))
+        studentized = parts.conditional / (working_sigma * np.sqrt(parts.conditional_variance))
         marginal = parts.marginal / (working_sigma * np.sqrt(parts.marginal_variance))
         deleted = sigma / working_sigma * parts.Py / parts.P / root
     columns = {
@@ -316,7 +316,7 @@ def residual_table(fit: Fit) -> pd.DataFrame:
         "studentized": studentized,
         "marginal_studentized": marginal,
         "deleted": deleted,
-        "leverage": 1.0 - parts.P,
+        "leverage": parts.leverage,
         "fixed_leverage": parts.fixed,
     }
     return pd.DataFrame(columns, index=fit.design.index)
