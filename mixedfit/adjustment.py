@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Literal, get_args
 
 import numpy as np
@@ -142,7 +143,7 @@ def _restricted(family: Family, kept: BoolArray) -> Family:
 
 def _p_values(size: Array, df: Array, adjust: Adjustment, family: Family) -> Array:
     if adjust == "tukey":
-        return np.asarray(stats.studentized_range.sf(np.sqrt(2.0) * size, family.n_means, df))
+        return _studentized_range_tail(size, df, family.n_means)
     if adjust in ("mvt", "dunnett"):
         largest = _LargestT.of(family.correlation)
         return np.array([largest.tail(x, v) for x, v in zip(size, df, strict=True)])
@@ -150,6 +151,19 @@ def _p_values(size: Array, df: Array, adjust: Adjustment, family: Family) -> Arr
         r = max(family.rank, 1)
         return np.asarray(_f_tail(size**2 / r, r, df))
     return _combined(np.asarray(2.0 * stats.t.sf(size, df)), adjust)
+
+
+def _studentized_range_tail(size: Array, df: Array, n_means: int) -> Array:
+    """``P(Q > sqrt(2) |t|)`` for the studentized range Q of some means."""
+    tail = np.array(stats.studentized_range.sf(np.sqrt(2.0) * size, n_means, df), ndmin=1)
+    lost = np.flatnonzero(tail < 1e-9)  # scipy's is one less a distribution function
+    if len(lost):
+        pairs = np.array(list(combinations(range(n_means), 2)))
+        C = np.zeros((len(pairs), n_means))
+        np.put_along_axis(C, pairs, [[np.sqrt(0.5), -np.sqrt(0.5)]], axis=1)
+        largest = _LargestT.of(C @ C.T)
+        tail[lost] = [largest.tail(size[i], df[i]) for i in lost]
+    return tail
 
 
 def _combined(raw: Array, adjust: Adjustment) -> Array:
