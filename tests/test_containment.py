@@ -46,7 +46,7 @@ def test_without_an_intercept_each_stratum_has_one_more():
     X = np.kron(np.ones((6, 1)), np.kron(np.eye(3), np.ones((3, 1))))
     worker = np.repeat(np.arange(6), 9)
     np.testing.assert_array_equal(Containment(X, (worker,)).of_columns, [46.0, 46.0, 46.0])
-    # lme(y ~ 0 + z + v + x, random = ~ 1 | g/h) with 8 groups of 5 of 6 rows: z within g, v within h
+    # lme(y ~ 0 + z + v + x, random = ~ 1 | g/h), 8 groups of 5 of 6 rows; z of each g, v of each h
     rng = np.random.default_rng(0)
     g, h = np.repeat(np.arange(8), 30), np.repeat(np.arange(40), 6)
     z, v, x = rng.standard_normal(8)[g], rng.standard_normal(40)[h], rng.standard_normal(240)

@@ -60,7 +60,10 @@ def by_differences(fit, L):
                 + criterion(start - moves[i] - moves[j])
             ) / (4 * steps[i] * steps[j])
     slopes = np.array(
-        [(variance(start + m) - variance(start - m)) / (2 * h) for m, h in zip(moves, steps)]
+        [
+            (variance(start + m) - variance(start - m)) / (2 * h)
+            for m, h in zip(moves, steps, strict=True)
+        ]
     )
     A = 2.0 * np.linalg.inv(H)
     return 2.0 * variance(start) ** 2 / np.einsum("ri,rs,si->i", slopes, A, slopes)
