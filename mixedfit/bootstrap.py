@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
+import scipy
 
 from mixedfit.arrays import Array
 from mixedfit.errors import MixedfitError, ModelError
@@ -149,9 +149,11 @@ class Bootstrap:
             below = (values < estimate) & known
             ties = (values == estimate) & known
             share = (below.sum(axis=0) + 0.5 * ties.sum(axis=0)) / known.sum(axis=0)
-            z0 = norm.ppf(share)
+            z0 = scipy.stats.norm.ppf(share)
             a = self._acceleration
-            low, high = (norm.cdf(z0 + (z0 + e) / (1.0 - a * (z0 + e))) for e in (-z, z))
+            low, high = (
+                scipy.stats.norm.cdf(z0 + (z0 + e) / (1.0 - a * (z0 + e))) for e in (-z, z)
+            )
         return _quantiles(values, low, high)
 
     @cached_property

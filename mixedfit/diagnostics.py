@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from mixedfit.arrays import Array, IntArray
 from mixedfit.deletion import row_parts
@@ -404,10 +404,10 @@ def _normality_row(group: str, term: str, values: Array) -> dict[str, object]:
             | dict.fromkeys(("skewness", "kurtosis"), np.nan)
             | {"test": "", "statistic": np.nan, "p": np.nan}
         )
-    statistic, p = stats.shapiro(known) if small else stats.normaltest(known)
+    statistic, p = scipy.stats.shapiro(known) if small else scipy.stats.normaltest(known)
     return row | {
-        "skewness": float(stats.skew(known)),
-        "kurtosis": float(stats.kurtosis(known)),
+        "skewness": float(scipy.stats.skew(known)),
+        "kurtosis": float(scipy.stats.kurtosis(known)),
         "test": "Shapiro-Wilk" if small else "D'Agostino-Pearson",
         "statistic": float(statistic),
         "p": float(p),
