@@ -136,7 +136,9 @@ def contrast(fit: Fit, contrasts: Any, inferred: FixedInference, level: float) -
     """Test combinations of the coefficients (`MixedResults.contrast`)."""
     design = fit.design
     hypothesis = read_contrasts(contrasts, design.recipe.names, design.kept.tolist())
-    known = estimable(fit, hypothesis.L)
+    # Without weight on the columns left out, a contrast is one of the coefficients as they stand.
+    fitted = ~np.delete(hypothesis.L, design.kept, axis=1).any(axis=1)
+    known = fitted | estimable(fit, hypothesis.L)
     L = hypothesis.L[:, design.kept]
     table = with_limits(t_table(inferred, L, hypothesis.value), level)
     table.loc[~known] = np.nan
