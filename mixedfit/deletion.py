@@ -70,6 +70,8 @@ class RowParts:
         ``y - X b``.
     marginal_variance : array of shape (n,)
         Diagonal of ``V - X C X'``, the variance of the marginal residual.
+    root : array of shape (n,)
+        What the rows were multiplied by.
     """
 
     E: Array
@@ -82,6 +84,7 @@ class RowParts:
     fixed: Array
     marginal: Array
     marginal_variance: Array
+    root: Array
 
 
 def weighted_rows(fit: Fit, eliminated: Eliminated) -> Array:
@@ -136,6 +139,7 @@ def row_parts(fit: Fit) -> RowParts:
             np.einsum("en,en->n", rows.X, through),
             rows.y - remainder.b @ rows.X,
             np.maximum(V - np.einsum("en,en->n", rows.X, CX), 0.0),
+            np.ones(fit.n) if rows.root_weights is None else rows.root_weights,
         )
 
 

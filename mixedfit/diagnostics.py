@@ -301,12 +301,10 @@ def residual_table(fit: Fit) -> pd.DataFrame:
     remainder = fit.evaluation.remainder
     working_sigma = float(np.sqrt(remainder.r2 / fit.likelihood.df))
     fitted, fixed = fitted_values(fit), fitted_values(fit, "population")
-    weights = fit.design.weights
-    root = np.ones(fit.n) if weights is None else np.sqrt(weights)
     with np.errstate(divide="ignore", invalid="ignore"):
         studentized = parts.conditional / (working_sigma * np.sqrt(parts.conditional_variance))
         marginal = parts.marginal / (working_sigma * np.sqrt(parts.marginal_variance))
-        deleted = sigma / working_sigma * parts.Py / parts.P / root
+        deleted = sigma / working_sigma * parts.Py / parts.P / parts.root
     columns = {
         "fitted": fitted,
         "fixed": fixed,
