@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Literal, get_args
 
 import numpy as np
-from scipy import interpolate, optimize, special, stats
+import scipy
+from scipy import special
 
 from mixedfit.arrays import Array, BoolArray
 from mixedfit.errors import ModelError
@@ -132,7 +134,7 @@ def critical_values(level: float, df: Array, adjust: Adjustment, family: Family)
         out[used] = np.sqrt(r * _f_quantile(level, r, own))
     else:
         tail = {"none": alpha, "sidak": 1.0 - level ** (1.0 / m)}.get(adjust, alpha / m)
-        out[used] = stats.t.isf(tail / 2.0, own)
+        out[used] = scipy.stats.t.isf(tail / 2.0, own)
     return out
 
 
@@ -142,14 +144,27 @@ def _restricted(family: Family, kept: BoolArray) -> Family:
 
 def _p_values(size: Array, df: Array, adjust: Adjustment, family: Family) -> Array:
     if adjust == "tukey":
-        return np.asarray(stats.studentized_range.sf(np.sqrt(2.0) * size, family.n_means, df))
+        return _studentized_range_tail(size, df, family.n_means)
     if adjust in ("mvt", "dunnett"):
         largest = _LargestT.of(family.correlation)
         return np.array([largest.tail(x, v) for x, v in zip(size, df, strict=True)])
     if adjust == "scheffe":
         r = max(family.rank, 1)
         return np.asarray(_f_tail(size**2 / r, r, df))
-    return _combined(np.asarray(2.0 * stats.t.sf(size, df)), adjust)
+    return _combined(np.asarray(2.0 * scipy.stats.t.sf(size, df)), adjust)
+
+
+def _studentized_range_tail(size: Array, df: Array, n_means: int) -> Array:
+    """``P(Q > sqrt(2) |t|)`` for the studentized range Q of some means."""
+    tail = np.array(scipy.stats.studentized_range.sf(np.sqrt(2.0) * size, n_means, df), ndmin=1)
+    lost = np.flatnonzero(tail < 1e-9)  # scipy's is one less a distribution function
+    if len(lost):
+        pairs = np.array(list(combinations(range(n_means), 2)))
+        C = np.zeros((len(pairs), n_means))
+        np.put_along_axis(C, pairs, [[np.sqrt(0.5), -np.sqrt(0.5)]], axis=1)
+        largest = _LargestT.of(C @ C.T)
+        tail[lost] = [largest.tail(size[i], df[i]) for i in lost]
+    return tail
 
 
 def _combined(raw: Array, adjust: Adjustment) -> Array:
@@ -164,17 +179,17 @@ def _combined(raw: Array, adjust: Adjustment) -> Array:
         order = np.argsort(raw)
         stepped = np.maximum.accumulate(raw[order] * (m - np.arange(m)))
         return np.minimum(stepped[np.argsort(order)], 1.0)
-    return np.asarray(stats.false_discovery_control(raw)) if adjust == "fdr" else raw
+    return np.asarray(scipy.stats.false_discovery_control(raw)) if adjust == "fdr" else raw
 
 
 def _f_tail(F: Array, r: int, df: Array) -> Array:
-    chi = stats.chi2.sf(r * F, r)
-    return np.where(np.isinf(df), chi, stats.f.sf(F, r, np.where(np.isinf(df), 1.0, df)))
+    chi = scipy.stats.chi2.sf(r * F, r)
+    return np.where(np.isinf(df), chi, scipy.stats.f.sf(F, r, np.where(np.isinf(df), 1.0, df)))
 
 
 def _f_quantile(level: float, r: int, df: Array) -> Array:
-    chi = stats.chi2.ppf(level, r) / r
-    return np.where(np.isinf(df), chi, stats.f.ppf(level, r, np.where(np.isinf(df), 1.0, df)))
+    chi = scipy.stats.chi2.ppf(level, r) / r
+    return np.where(np.isinf(df), chi, scipy.stats.f.ppf(level, r, np.where(np.isinf(df), 1.0, df)))
 
 
 def _each_df(quantile: Callable[[float], float], df: Array) -> Array:
@@ -186,11 +201,13 @@ def _each_df(quantile: Callable[[float], float], df: Array) -> Array:
     angles = np.pi * (np.arange(_NODES) + 0.5) / _NODES
     nodes = 0.5 * (low + high) + 0.5 * (high - low) * np.cos(angles)
     values = np.array([quantile(1.0 / node) for node in nodes])
-    return np.asarray(interpolate.BarycentricInterpolator(nodes, values)(1.0 / distinct))[place]
+    return np.asarray(scipy.interpolate.BarycentricInterpolator(nodes, values)(1.0 / distinct))[
+        place
+    ]
 
 
 def _studentized_range_quantile(level: float, n_means: int, df: float) -> float:
-    return float(stats.studentized_range.ppf(level, n_means, df))
+    return float(scipy.stats.studentized_range.ppf(level, n_means, df))
 
 
 @dataclass(frozen=True)
@@ -220,7 +237,7 @@ class _LargestT:
         r = B.shape[1]
         if r == 1:
             return cls(np.abs(B).max(keepdims=True).ravel(), 1)
-        uniform = stats.qmc.Sobol(r, seed=0).random_base2(_DIRECTIONS)
+        uniform = scipy.stats.qmc.Sobol(r, seed=0).random_base2(_DIRECTIONS)
         z = special.ndtri(np.clip(uniform, 1e-12, 1.0 - 1e-12))
         length = np.sqrt(np.einsum("ir,ir->i", z, z))
         return cls(np.abs(z @ B.T).max(axis=1) / length, r)
@@ -233,8 +250,10 @@ class _LargestT:
     def quantile(self, level: float, df: float, m: int) -> float:
         """What the largest of m stays below with a probability."""
         alpha = 1.0 - level
-        low = float(stats.t.isf(alpha / 2.0, df))
-        high = float(stats.t.isf(alpha / (2.0 * m), df))
+        low = float(scipy.stats.t.isf(alpha / 2.0, df))
+        high = float(scipy.stats.t.isf(alpha / (2.0 * m), df))
         # The integration error may move either end across the root by a hair.
         low, high = 0.99 * low, 1.01 * high
-        return float(optimize.brentq(lambda x: self.tail(x, df) - alpha, low, high, xtol=1e-8))
+        return float(
+            scipy.optimize.brentq(lambda x: self.tail(x, df) - alpha, low, high, xtol=1e-8)
+        )

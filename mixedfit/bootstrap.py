@@ -10,11 +10,12 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
+import scipy
 
 from mixedfit.arrays import Array
 from mixedfit.errors import MixedfitError, ModelError
 from mixedfit.fit import Fit, fit_design, refit
+from mixedfit.linalg import independent_columns
 from mixedfit.lockstep import ManyFits, refit_many
 from mixedfit.profile import parameter_labels, quantile_of
 from mixedfit.progress import reporter
@@ -148,9 +149,11 @@ class Bootstrap:
             below = (values < estimate) & known
             ties = (values == estimate) & known
             share = (below.sum(axis=0) + 0.5 * ties.sum(axis=0)) / known.sum(axis=0)
-            z0 = norm.ppf(share)
+            z0 = scipy.stats.norm.ppf(share)
             a = self._acceleration
-            low, high = (norm.cdf(z0 + (z0 + e) / (1.0 - a * (z0 + e))) for e in (-z, z))
+            low, high = (
+                scipy.stats.norm.cdf(z0 + (z0 + e) / (1.0 - a * (z0 + e))) for e in (-z, z)
+            )
         return _quantiles(values, low, high)
 
     @cached_property
@@ -266,6 +269,10 @@ def _of_many(fit: Fit, many: ManyFits, kind: BootstrapKind, group: str | None) -
 def _fits(designs: Iterator[Any], fit: Fit) -> Iterator[Fit | None]:
     """Fits of designs; None where one cannot be fitted."""
     for design in designs:
+        matrices = [design.X, *(term.Z for term in design.terms)]
+        if any(len(independent_columns(M)) < M.shape[1] for M in matrices):
+            yield None
+            continue
         try:
             yield fit_design(design, fit.method)
         except (MixedfitError, np.linalg.LinAlgError):

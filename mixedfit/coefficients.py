@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+import scipy
 
 from mixedfit.arrays import Array
 from mixedfit.contrasts import read_contrasts
@@ -34,13 +34,13 @@ def t_table(inferred: FixedInference, L: Array, value: Array | None = None) -> p
     estimate, se, df = L @ inferred.estimates, inferred.se(L), inferred.df(L)
     with np.errstate(divide="ignore", invalid="ignore"):
         t = (estimate - (0.0 if value is None else value)) / se
-    p = 2.0 * stats.t.sf(np.abs(t), df)
+    p = 2.0 * scipy.stats.t.sf(np.abs(t), df)
     return pd.DataFrame({"estimate": estimate, "se": se, "df": df, "t": t, "p": p})
 
 
 def with_limits(table: pd.DataFrame, level: float) -> pd.DataFrame:
     """Add the columns lower and upper of an interval for each row."""
-    half = stats.t.ppf(0.5 + 0.5 * check_level(level), table["df"]) * table["se"]
+    half = scipy.stats.t.ppf(0.5 + 0.5 * check_level(level), table["df"]) * table["se"]
     return table.assign(lower=table["estimate"] - half, upper=table["estimate"] + half)
 
 
@@ -136,7 +136,9 @@ def contrast(fit: Fit, contrasts: Any, inferred: FixedInference, level: float) -
     """Test combinations of the coefficients (`MixedResults.contrast`)."""
     design = fit.design
     hypothesis = read_contrasts(contrasts, design.recipe.names, design.kept.tolist())
-    known = estimable(fit, hypothesis.L)
+    # Without weight on the columns left out, a contrast is one of the coefficients as they stand.
+    fitted = ~np.delete(hypothesis.L, design.kept, axis=1).any(axis=1)
+    known = fitted | estimable(fit, hypothesis.L)
     L = hypothesis.L[:, design.kept]
     table = with_limits(t_table(inferred, L, hypothesis.value), level)
     table.loc[~known] = np.nan

@@ -91,17 +91,11 @@ class Containment:
     def left(self, strata: IntArray) -> IntArray:
         """Degrees of freedom of each stratum less the coefficients in it.
 
-        Without a constant column every stratum below the coarsest one has its degree of freedom.
+        Without a constant column, each has the degree of freedom of the mean too, as in nlme.
         """
         out = self.between.copy()
         np.subtract.at(out, strata, 1)
-        if not self.constant.any():
-            out[self._coarsest] += 1
-        return out
-
-    @cached_property
-    def _coarsest(self) -> BoolArray:
-        return np.asarray(~self.coarser.any(axis=0))
+        return out if self.constant.any() else out + 1
 
     @cached_property
     def of_columns(self) -> Array:

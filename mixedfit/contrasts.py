@@ -66,7 +66,9 @@ def _labelled_rows(contrasts: Any) -> list[tuple[str | None, Any]] | None:
     if isinstance(contrasts, pd.DataFrame):
         return [(str(label), row) for label, row in contrasts.iterrows()]
     if isinstance(contrasts, Mapping | pd.Series):
-        if all(isinstance(value, int | float | np.number) for _, value in contrasts.items()):
+        if len(contrasts) and all(
+            isinstance(value, int | float | np.number) for _, value in contrasts.items()
+        ):
             return [(None, contrasts)]
         return [(str(label), row) for label, row in contrasts.items()]
     if isinstance(contrasts, list | tuple) and any(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, Protocol, cast, get_args
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from mixedfit.arrays import Array
 from mixedfit.containment import Containment
@@ -175,8 +175,8 @@ class FixedInference:
         den_df, scale = self.denominator.joint(L)
         F *= scale
         if np.isinf(den_df):
-            return JointTest(q, den_df, F, float(stats.chi2.sf(q * F, q)))
-        return JointTest(q, den_df, F, float(stats.f.sf(F, q, den_df)))
+            return JointTest(q, den_df, F, float(scipy.stats.chi2.sf(q * F, q)))
+        return JointTest(q, den_df, F, float(scipy.stats.f.sf(F, q, den_df)))
 
 
 def _independent_rows(L: Array, value: Array, covariance: Array) -> tuple[Array, Array]:

@@ -18,13 +18,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
-from scipy import sparse
-from scipy.sparse.csgraph import connected_components
 
 from mixedfit.arrays import Array, IntArray
+from mixedfit.block_inverse import EffectsInverse
 from mixedfit.elimination import Eliminated
 from mixedfit.fit import Fit
 from mixedfit.threads import one_thread
@@ -40,99 +38,10 @@ __all__ = [
     "weighted_rows",
 ]
 
-# Numbers held at once by a table or a batch.
-_ROOM = 2**25
+# Numbers held at once by a batch.
+_ROOM = 2**23
 # Share of the information on some combination of fixed effects below which none is left.
 _NOTHING_LEFT = 1e-10
-
-
-class EffectsInverse:
-    """Entries of ``M = (G^-1 + Z'Z)^-1``.
-
-    Effects are numbered factor by factor, component by component, level by level. M is block
-    diagonal over the connected components of the levels, so one right-hand side serves one effect
-    of every component: ``width`` solves give all of it.
-
-    Parameters
-    ----------
-    eliminated : Eliminated
-    rows : WorkingRows
-    """
-
-    def __init__(self, eliminated: Eliminated, rows: WorkingRows) -> None:
-        self.eliminated = eliminated
-        self.J = np.array(rows.n_levels)
-        self.k = np.array([len(Z) for Z in rows.Z])
-        self.offsets = np.concatenate([[0], np.cumsum(self.J * self.k)])
-        self.q = int(self.offsets[-1])
-        self.component = np.concatenate(
-            [np.tile(own, k) for own, k in zip(_components(rows), self.k, strict=True)]
-        )
-        self.place = self._places()
-        self.width = int(self.place.max()) + 1
-
-    def _places(self) -> IntArray:
-        """Number of each effect within its component, shape (q,)."""
-        order = np.argsort(self.component, kind="stable")
-        counts = np.bincount(self.component)
-        place = np.empty(self.q, dtype=np.int64)
-        place[order] = np.arange(self.q) - np.repeat(np.cumsum(counts) - counts, counts)
-        return place
-
-    def columns(self, rows: WorkingRows) -> IntArray:
-        """The effects each row meets, shape (n, K)."""
-        parts = [
-            self.offsets[f] + a * J + rows.codes[f]
-            for f, J in enumerate(self.J)
-            for a in range(self.k[f])
-        ]
-        return np.stack(parts, axis=1)
-
-    @cached_property
-    def _table(self) -> Array:
-        return self._solve(0, self.width)
-
-    def _solve(self, start: int, stop: int) -> Array:
-        """Columns of M for the effects with places from start to stop, (stop - start, q)."""
-        R = []
-        for f, (J, k) in enumerate(zip(self.J, self.k, strict=True)):
-            own = self.place[self.offsets[f] : self.offsets[f + 1]] - start
-            right = np.zeros((stop - start, k * J))
-            here = np.flatnonzero((own >= 0) & (own < stop - start))
-            right[own[here], here] = 1.0
-            R.append(right.reshape(stop - start, k, J))
-        solved = self.eliminated.solve(R)
-        return np.concatenate([x.reshape(stop - start, -1) for x in solved], axis=1)
-
-    def entries(self, first: IntArray, second: IntArray) -> Array:
-        """``M[first, second]`` for arrays of effects of any common shape."""
-        together = self.component[first] == self.component[second]
-        if self.width * self.q <= _ROOM:
-            return self._table[self.place[first], second] * together
-        flat, other = first.ravel(), second.ravel()
-        place = self.place[flat]
-        order = np.argsort(place, kind="stable")
-        out = np.empty(len(flat))
-        step = max(1, _ROOM // self.q)
-        for start in range(0, self.width, step):
-            stop = min(start + step, self.width)
-            mine = order[slice(*np.searchsorted(place[order], [start, stop]))]
-            if len(mine):
-                out[mine] = self._solve(start, stop)[place[mine] - start, other[mine]]
-        return out.reshape(first.shape) * together
-
-
-def _components(rows: WorkingRows) -> list[IntArray]:
-    """Connected component of each level of each factor."""
-    if len(rows.codes) == 1:
-        return [np.arange(rows.n_levels[0])]
-    starts = np.concatenate([[0], np.cumsum(rows.n_levels)])
-    total = int(starts[-1])
-    edges = [(rows.codes[0], starts[f] + rows.codes[f]) for f in range(1, len(rows.codes))]
-    a, b = (np.concatenate(side) for side in zip(*edges, strict=True))
-    graph = sparse.coo_array((np.ones(len(a), dtype=bool), (a, b)), shape=(total, total))
-    _, labels = connected_components(graph.tocsr(), directed=False)
-    return np.split(labels, starts[1:-1])
 
 
 @dataclass(frozen=True)
@@ -146,24 +55,36 @@ class RowParts:
     N : array of shape (n,)
         Diagonal of ``V^-1``.
     P : array of shape (n,)
-        Diagonal of P: one less the leverage of the row on its own fitted value.
+        Diagonal of P.
     Py : array of shape (n,)
-        ``P y = V^-1 (y - X b)``: the conditional residual.
+        ``P y = V^-1 (y - X b)``.
+    conditional : array of shape (n,)
+        ``R P y``, observed less fitted, where the residuals have covariance ``sigma^2 R``.
+    conditional_variance : array of shape (n,)
+        Diagonal of ``R P R``, the variance of the conditional residual.
+    leverage : array of shape (n,)
+        Diagonal of ``I - R P``: the derivative of a row's fitted value in its observed one.
     fixed : array of shape (n,)
         Diagonal of ``X C X'V^-1``: the leverage through the fixed effects alone.
     marginal : array of shape (n,)
         ``y - X b``.
     marginal_variance : array of shape (n,)
         Diagonal of ``V - X C X'``, the variance of the marginal residual.
+    root : array of shape (n,)
+        What the rows were multiplied by.
     """
 
     E: Array
     N: Array
     P: Array
     Py: Array
+    conditional: Array
+    conditional_variance: Array
+    leverage: Array
     fixed: Array
     marginal: Array
     marginal_variance: Array
+    root: Array
 
 
 def weighted_rows(fit: Fit, eliminated: Eliminated) -> Array:
@@ -205,15 +126,20 @@ def row_parts(fit: Fit) -> RowParts:
         V = np.ones(fit.n)
         for Z, T in zip(rows.Z, eliminated.T, strict=True):
             V += np.square(T.T @ Z).sum(axis=0)
-        P = N - np.einsum("en,en->n", E[:-1], through)
-        return RowParts(
+        P = np.maximum(N - np.einsum("en,en->n", E[:-1], through), 0.0)
+        Py = v @ E
+        return RowParts(  # R is the identity: weights have gone into the rows
             E,
             N,
-            np.maximum(P, 0.0),
-            v @ E,
+            P,
+            Py,
+            Py,
+            P,
+            1.0 - P,
             np.einsum("en,en->n", rows.X, through),
             rows.y - remainder.b @ rows.X,
             np.maximum(V - np.einsum("en,en->n", rows.X, CX), 0.0),
+            np.ones(fit.n) if rows.root_weights is None else rows.root_weights,
         )
 
 
@@ -341,7 +267,7 @@ def _batches(
     row_starts = np.cumsum(n_rows) - n_rows
     for s, (r, c) in enumerate(shapes.T):
         members = np.flatnonzero(shape_of.ravel() == s)
-        step = max(1, _ROOM // 4 // int(r * (c + p1) + c * c))
+        step = max(1, _ROOM // int(r * (c + p1) + c * c))
         for groups in np.split(members, np.arange(step, len(members), step)):
             batch = np.repeat(np.arange(len(groups)), n_rows[groups])
             here = np.concatenate(

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from mixedfit.arrays import Array, IntArray
 from mixedfit.deletion import row_parts
@@ -301,12 +301,10 @@ def residual_table(fit: Fit) -> pd.DataFrame:
     remainder = fit.evaluation.remainder
     working_sigma = float(np.sqrt(remainder.r2 / fit.likelihood.df))
     fitted, fixed = fitted_values(fit), fitted_values(fit, "population")
-    weights = fit.design.weights
-    root = np.ones(fit.n) if weights is None else np.sqrt(weights)
     with np.errstate(divide="ignore", invalid="ignore"):
-        studentized = parts.Py / (working_sigma * np.sqrt(parts.P))
+        studentized = parts.conditional / (working_sigma * np.sqrt(parts.conditional_variance))
         marginal = parts.marginal / (working_sigma * np.sqrt(parts.marginal_variance))
-        deleted = sigma / working_sigma * parts.Py / parts.P / root
+        deleted = sigma / working_sigma * parts.Py / parts.P / parts.root
     columns = {
         "fitted": fitted,
         "fixed": fixed,
@@ -316,7 +314,7 @@ def residual_table(fit: Fit) -> pd.DataFrame:
         "studentized": studentized,
         "marginal_studentized": marginal,
         "deleted": deleted,
-        "leverage": 1.0 - parts.P,
+        "leverage": parts.leverage,
         "fixed_leverage": parts.fixed,
     }
     return pd.DataFrame(columns, index=fit.design.index)
@@ -404,10 +402,10 @@ def _normality_row(group: str, term: str, values: Array) -> dict[str, object]:
             | dict.fromkeys(("skewness", "kurtosis"), np.nan)
             | {"test": "", "statistic": np.nan, "p": np.nan}
         )
-    statistic, p = stats.shapiro(known) if small else stats.normaltest(known)
+    statistic, p = scipy.stats.shapiro(known) if small else scipy.stats.normaltest(known)
     return row | {
-        "skewness": float(stats.skew(known)),
-        "kurtosis": float(stats.kurtosis(known)),
+        "skewness": float(scipy.stats.skew(known)),
+        "kurtosis": float(scipy.stats.kurtosis(known)),
         "test": "Shapiro-Wilk" if small else "D'Agostino-Pearson",
         "statistic": float(statistic),
         "p": float(p),

@@ -394,7 +394,7 @@ def marginal_trends(
     grid = ReferenceGrid.of(fit.design, at, covariates=[name])
     asked = MarginalSpecs.of(specs, by, grid.variables)
     rows, constant = slopes(grid, name, along)
-    made = _averaged(fit, inference, grid, asked, weights, rows, constant)
+    made = _averaged(fit, inference, grid, asked, weights, rows, constant, slope=name)
     note = f"Slopes of the mean in {var}."
     return replace(made, transformation=None, notes=(note, *made.notes))
 
@@ -407,6 +407,7 @@ def _averaged(
     weights: Weights,
     rows: Array,
     constant: Array,
+    slope: str | None = None,
 ) -> MarginalMeans:
     inference = inference.for_means
     names = (*asked.specs, *asked.by)
@@ -414,7 +415,7 @@ def _averaged(
     void = np.asarray(average.sum(axis=1)).ravel() == 0.0
     estimates = LinearEstimates(fit, inference, average @ rows, average @ constant, void)
     transformation = Transformation.of(fit.design.response.expression)
-    notes = _notes(grid, names, weights)
+    notes = _notes(grid, names, weights, slope)
     described = inference.described
     notes.append(f"{described[0].upper()}{described[1:]}.")
     if inference.note:
@@ -433,7 +434,9 @@ def _averaged(
     )
 
 
-def _notes(grid: ReferenceGrid, names: tuple[str, ...], weights: Weights) -> list[str]:
+def _notes(
+    grid: ReferenceGrid, names: tuple[str, ...], weights: Weights, slope: str | None
+) -> list[str]:
     """What each mean averages over or holds, and where that hides an interaction."""
     others = {name: v for name, v in grid.variables.items() if name not in names}
     averaged = [name for name, v in others.items() if len(v.levels) > 1]
@@ -447,13 +450,13 @@ def _notes(grid: ReferenceGrid, names: tuple[str, ...], weights: Weights) -> lis
     hidden = [
         term.label
         for term in grid.design.recipe.terms
-        if term.variables & set(names) and term.variables & set(others)
+        if term.variables & {*names, slope} and term.variables & (set(others) - {slope})
     ]
     if hidden:
         what = "interaction" if len(hidden) == 1 else "interactions"
         notes.append(
-            f"The model has the {what} {', '.join(hidden)}, which these means average over or hold "
-            "at a value; by= and at= show it."
+            f"The model has the {what} {', '.join(hidden)}, which these average over or hold at a "
+            "value; by= and at= show it."
         )
     return notes
 

@@ -142,7 +142,7 @@ def leverage(fit: Fit) -> tuple[Array, Array]:
     24).
     """
     parts = row_parts(fit)
-    return 1.0 - parts.P, parts.fixed
+    return parts.leverage, parts.fixed
 
 
 def influence(fit: Fit, group: str | ArrayLike | None = None, refit: bool = False) -> Influence:
@@ -182,7 +182,7 @@ def influence(fit: Fit, group: str | ArrayLike | None = None, refit: bool = Fals
     else:
         deleted = delete_groups(fit, parts, codes, m)
     counts = np.bincount(codes, minlength=m)
-    hat = np.bincount(codes, 1.0 - parts.P, m) / counts
+    hat = np.bincount(codes, parts.leverage, m) / counts
     fixed = np.bincount(codes, parts.fixed, m) / counts
     return _result(
         fit, deleted, scale, (name, refit, levels), (counts, hat, fixed), variance_params

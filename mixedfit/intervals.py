@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student
+import scipy
 
 from mixedfit.arrays import Array
 from mixedfit.bootstrap import BootstrapInterval, bootstrap
@@ -77,7 +77,7 @@ def wald_intervals(fit: Fit, level: float = 0.95, ddf: Ddf | None = None) -> pd.
     """
     fixed = inference(fit, ddf)
     unit = np.eye(fit.p)
-    half = student.ppf(0.5 + 0.5 * level, fixed.df(unit)) * fixed.se(unit)
+    half = scipy.stats.t.ppf(0.5 + 0.5 * level, fixed.df(unit)) * fixed.se(unit)
     beta = fit.estimate.beta
     rows = np.vstack([np.column_stack([beta - half, beta + half]), _variances(fit, level)])
     return pd.DataFrame(rows, index=pd.Index(parameter_labels(fit)), columns=["lower", "upper"])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+import scipy
 
 from mixedfit.design import Design
 from mixedfit.errors import DataError, ModelError
@@ -70,7 +70,7 @@ def _table(fits: Sequence[Fit], names: Sequence[str], refitted: str) -> NotedFra
         if problem:
             notes.append(f"{names[i - 1]} is not nested in {names[i]} ({problem}): no test.")
             continue
-        p[i] = stats.chi2.sf(max(chi2[i], 0.0), df[i])
+        p[i] = scipy.stats.chi2.sf(max(chi2[i], 0.0), df[i])
         mixture[i] = _mixture(small, large, chi2[i])
     table = pd.DataFrame(
         {

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import norm
 
 from mixedfit import plot
 from mixedfit.arrays import Array
@@ -132,7 +132,7 @@ class Pictures:
         f, a, name = self._effect(group, term)
         effects = self.fit.estimate.effects[f][:, a]
         variances = self.fit.estimate.conditional_covariances[f][:, a, a]
-        half = norm.ppf(0.5 + level / 2.0) * np.sqrt(np.maximum(variances, 0.0))
+        half = scipy.stats.norm.ppf(0.5 + level / 2.0) * np.sqrt(np.maximum(variances, 0.0))
         factor = self.fit.design.factors[f]
         return plot.intervals(
             effects,

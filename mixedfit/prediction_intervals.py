@@ -27,7 +27,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student
+import scipy
 
 from mixedfit.arrays import Array, IntArray
 from mixedfit.errors import ModelError
@@ -306,7 +306,7 @@ def predict_interval(
     if rows.codes:
         estimate = estimate + fit.estimate.linear_predictor(rows.Z, rows.codes)
     se = np.sqrt(variance.total)
-    half = student.ppf(0.5 + 0.5 * level, np.maximum(variance.df, 1.0)) * se
+    half = scipy.stats.t.ppf(0.5 + 0.5 * level, np.maximum(variance.df, 1.0)) * se
     out = np.full((len(rows.complete), 4), np.nan)
     out[rows.complete] = np.column_stack([estimate, se, estimate - half, estimate + half])
     return pd.DataFrame(out, index=rows.index, columns=["estimate", "se", "lower", "upper"])

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import scipy
 from scipy.interpolate import CubicHermiteSpline
-from scipy.stats import norm
 
 from mixedfit.arrays import Array
 from mixedfit.errors import ModelError
@@ -133,7 +133,7 @@ class Profile:
         """
         z = quantile_of(level)
         if z > self.cutoff + 1e-9:
-            reached = 2.0 * norm.cdf(self.cutoff) - 1.0
+            reached = 2.0 * scipy.stats.norm.cdf(self.cutoff) - 1.0
             raise ModelError(
                 f"the profile reaches intervals of level {reached:.4g}; for level {level} make it "
                 f"with profile(level={level}) or a higher one"
@@ -156,7 +156,7 @@ def quantile_of(level: float) -> float:
     """
     if not (isinstance(level, float) and 0.0 < level < 1.0):
         raise ModelError(f"level must be a number between 0 and 1, such as 0.95, not {level!r}")
-    return float(norm.ppf(0.5 + 0.5 * level))
+    return float(scipy.stats.norm.ppf(0.5 + 0.5 * level))
 
 
 def parameter_labels(fit: Fit) -> list[str]:

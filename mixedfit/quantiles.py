@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy.stats import beta, norm
+import scipy
 
 from mixedfit.arrays import Array, IntArray
 
@@ -58,9 +58,9 @@ def normal_quantiles(values: Array, level: float = 0.95) -> NormalQuantiles:
     order = np.argsort(values, kind="stable")
     i = np.arange(1, n + 1)
     tail = _local_level(n, level) / 2.0
-    lower = np.asarray(norm.ppf(beta.ppf(tail, i, n + 1 - i)))
-    upper = np.asarray(norm.ppf(beta.isf(tail, i, n + 1 - i)))
-    theoretical = norm.ppf((i - 0.375) / (n + 0.25))
+    lower = np.asarray(scipy.stats.norm.ppf(scipy.stats.beta.ppf(tail, i, n + 1 - i)))
+    upper = np.asarray(scipy.stats.norm.ppf(scipy.stats.beta.isf(tail, i, n + 1 - i)))
+    theoretical = scipy.stats.norm.ppf((i - 0.375) / (n + 0.25))
     return NormalQuantiles(order, theoretical, values[order], lower, upper)
 
 
@@ -77,6 +77,6 @@ def _local_level(n: int, level: float) -> float:
     gaps = np.diff(np.concatenate([[0], looked, [n + 1]]))
     sums = np.cumsum(rng.standard_gamma(gaps, (_SAMPLES, len(gaps))), axis=1)
     uniform = sums[:, :-1] / sums[:, -1:]
-    below = beta.cdf(uniform, looked, n + 1 - looked)
+    below = scipy.stats.beta.cdf(uniform, looked, n + 1 - looked)
     least = 2.0 * np.minimum(below, 1.0 - below).min(axis=1)
     return float(np.quantile(least, 1.0 - level))

@@ -19,11 +19,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import linalg, sparse
+from scipy import sparse
 
 from mixedfit.arrays import Array, IntArray
 from mixedfit.ddf import Ddf, FixedInference, inference
@@ -39,8 +40,7 @@ RobustKind = Literal["CR0", "CR1", "CR2"]
 
 # Eigenvalues of B_j, relative to the largest, below which a direction has no residual.
 _NOTHING = 1e-10
-# Rows from which a cluster is treated in the space of its effects.
-_LARGE = 200
+# Numbers held at once by a batch of clusters.
 _ROOM = 4_000_000
 
 
@@ -118,6 +118,11 @@ class _WorkingModel:
         e = (rows.y - point.remainder.b @ rows.X) / root
         return cls((rows.X / root).T, WX.T, ZT, rows.codes, root**-2.0, point.remainder.P, e)
 
+    @cached_property
+    def equal_residuals(self) -> bool:
+        """Whether all rows have the same residual variance."""
+        return bool(np.ptp(self.R) == 0.0)
+
     def covariance(self, rows: IntArray) -> Array:
         """V among the rows of clusters of one size, (b, s) to (b, s, s)."""
         s = rows.shape[1]
@@ -136,7 +141,7 @@ def _by_cluster(clusters: IntArray, m: int) -> Iterator[IntArray]:
     starts = np.cumsum(sizes) - sizes
     for size in np.unique(sizes[sizes > 0]):
         members = np.flatnonzero(sizes == size)
-        step = max(1, _ROOM // int(size * size)) if size < _LARGE else 1
+        step = max(1, _ROOM // int(size * size))
         for batch in np.split(members, np.arange(step, len(members), step)):
             yield order[starts[batch][:, None] + np.arange(size)]
 
@@ -152,34 +157,50 @@ def _correction(V: Array, X: Array, M: Array) -> Array:
     return np.asarray((half * roots[:, None, :]) @ half.transpose(0, 2, 1))
 
 
-def _in_effects(model: _WorkingModel, rows: IntArray) -> Array | None:
-    """``A WX`` of one large cluster of equal residual variances, None where it has full rank.
-
-    All but the space Q of its effects and fixed columns is residual, where A is the identity.
-    """
-    X, WX, r = model.X[rows], model.WX[rows], model.R[rows[0]]
-    if not np.allclose(model.R[rows], r, rtol=1e-12):
-        return None
-    parts = [X]
+def _effect_columns(model: _WorkingModel, rows: IntArray) -> Array | None:
+    """The columns of all effects met in clusters (b, s), shape (b, s, r), where they are few."""
+    b, s = rows.shape
+    parts, room = [], s // 2 - model.X.shape[1]
     for ZT, codes in zip(model.ZT, model.codes, strict=True):
-        _, levels = np.unique(codes[rows], return_inverse=True)
-        if (levels.max() + 1) * ZT.shape[1] >= len(rows):
+        local, L = _local_levels(codes[rows])
+        k = ZT.shape[1]
+        room -= L * k
+        if room < 0:
             return None
-        for column in ZT[rows].T:
-            wide = np.zeros((len(rows), levels.max() + 1))
-            wide[np.arange(len(rows)), levels] = column
-            parts.append(wide)
-    columns = np.hstack(parts)
-    if columns.shape[1] > 0.7 * len(rows):
-        return None
-    Q, triangle, _ = linalg.qr(columns, mode="economic", pivoting=True)
-    diagonal = np.abs(triangle.diagonal())
-    Q = Q[:, diagonal > 1e-12 * diagonal[0]]
-    effects = Q.T @ np.hstack(parts[1:]) if len(parts) > 1 else np.zeros((Q.shape[1], 0))
-    V = r * np.eye(Q.shape[1]) + effects @ effects.T
-    A = _correction(V[None], (Q.T @ X)[None], model.M)[0]
-    inside = Q.T @ WX
-    return np.asarray(WX + Q @ (A @ inside - inside))
+        wide = np.zeros((b, s, L * k))
+        places = local[:, :, None] * k + np.arange(k)
+        np.put_along_axis(wide, places, ZT[rows], axis=2)
+        parts.append(wide)
+    return np.concatenate([np.zeros((b, s, 0)), *parts], axis=2)
+
+
+def _local_levels(levels: IntArray) -> tuple[IntArray, int]:
+    """Levels (b, s) numbered anew in each cluster, and the most a cluster has."""
+    order = np.argsort(levels, axis=1)
+    ordered = np.take_along_axis(levels, order, axis=1)
+    place = np.zeros(levels.shape, dtype=np.int64)
+    place[:, 1:] = np.cumsum(ordered[:, 1:] != ordered[:, :-1], axis=1)
+    local = np.empty_like(place)
+    np.put_along_axis(local, order, place, axis=1)
+    return local, int(place[:, -1].max()) + 1
+
+
+def _corrected(model: _WorkingModel, rows: IntArray) -> Array:
+    """``A_j (W X)_j`` for clusters of one size, (b, s) to (b, s, p).
+
+    Where residual variances are equal, all but the space Q of a cluster's effects and fixed columns
+    is residual, and A is the identity there.
+    """
+    X, WX = model.X[rows], model.WX[rows]
+    effects = _effect_columns(model, rows) if model.equal_residuals else None
+    if effects is None:
+        return np.asarray(_correction(model.covariance(rows), X, model.M) @ WX)
+    Q = np.linalg.qr(np.concatenate([effects, X], axis=2))[0]
+    Qt = Q.transpose(0, 2, 1)
+    own = Qt @ effects
+    V = own @ own.transpose(0, 2, 1) + model.R[0] * np.eye(Q.shape[2])
+    inside = Qt @ WX
+    return np.asarray(WX + Q @ (_correction(V, Qt @ X, model.M) @ inside - inside))
 
 
 def _adjusted_rows(model: _WorkingModel, clusters: IntArray, m: int, kind: RobustKind) -> Array:
@@ -188,11 +209,7 @@ def _adjusted_rows(model: _WorkingModel, clusters: IntArray, m: int, kind: Robus
         return model.WX @ model.M
     out = np.empty_like(model.WX)
     for rows in _by_cluster(clusters, m):
-        own = _in_effects(model, rows[0]) if rows.shape[1] >= _LARGE else None
-        if own is not None:
-            out[rows[0]] = own
-        else:
-            out[rows] = _correction(model.covariance(rows), model.X[rows], model.M) @ model.WX[rows]
+        out[rows] = _corrected(model, rows)
     return out @ model.M
 
 

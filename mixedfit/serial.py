@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm
+import scipy
 
 from mixedfit.arrays import Array, BoolArray, IntArray
 from mixedfit.errors import DataError
@@ -103,7 +103,7 @@ def autocorrelation(
         sums[lag] = (e[lag:] * e[: len(e) - lag])[together].sum()
         counts[lag] = int(together.sum())
     acf = sums / counts / (sums[0] / counts[0])
-    bound = norm.ppf(0.5 + level / 2.0) / np.sqrt(counts)
+    bound = scipy.stats.norm.ppf(0.5 + level / 2.0) / np.sqrt(counts)
     bound[0] = 0.0
     return Autocorrelation(lags, counts, acf, bound)
 

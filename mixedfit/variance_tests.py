@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+import scipy
 
 from mixedfit.arrays import Array, BoolArray
 from mixedfit.cone import cone_p_value
@@ -34,7 +34,7 @@ def random_effects_table(fit: Fit) -> pd.DataFrame:
             llf = -0.5 * without_effects(fit).fun if null is None else null.llf
             n_params = fit.p + 1 if null is None else null.n_params
             statistic, df = max(2.0 * (fit.llf - llf), 0.0), fit.n_params - n_params
-            plain = float(stats.chi2.sf(statistic, df))
+            plain = float(scipy.stats.chi2.sf(statistic, df))
             mixture = mixture_p_value(fit, reduction, null, statistic)
             rows.append((reduction.label, n_params, llf, statistic, float(df), plain, mixture))
     columns = ["term", "n_params", "llf", "chi2", "df", "p", "p_mixture"]
@@ -82,8 +82,8 @@ def one_more_effect(statistic: float, covariances: int) -> float:
     Exact in the limit for one more effect beside others it may be correlated with (Stram & Lee
     1994); without covariances the first half sits at zero.
     """
-    fewer = stats.chi2.sf(statistic, covariances) if covariances else float(statistic <= 0.0)
-    return 0.5 * float(fewer + stats.chi2.sf(statistic, covariances + 1))
+    fewer = scipy.stats.chi2.sf(statistic, covariances) if covariances else float(statistic <= 0.0)
+    return 0.5 * float(fewer + scipy.stats.chi2.sf(statistic, covariances + 1))
 
 
 def _information(fit: Fit, reduction: Reduction, null: Fit | None) -> tuple[Array, int]:

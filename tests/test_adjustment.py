@@ -39,6 +39,19 @@ def test_the_multivariate_t_of_all_pairs_is_the_studentized_range(m, df):
         )
 
 
+def test_small_tails_keep_their_digits():
+    family, t = pairwise(3), np.array([8.0, 12.0, 30.0])
+    ours = adjusted_p_values(t, np.full(3, 46.0), "tukey", family)
+    raw = 2.0 * stats.t.sf(t, 46.0)
+    assert (ours > raw).all()
+    assert (ours < 3.0 * raw).all()
+    # On both sides of where the library's tail gives way.
+    sizes = np.array([7.9, 8.1])
+    above, below = adjusted_p_values(sizes, np.full(2, 46.0), "tukey", Family(np.eye(2), 3, 2))
+    ratio = stats.t.sf(7.9, 46.0) / stats.t.sf(8.1, 46.0)
+    assert above == pytest.approx(below * ratio, rel=0.02)
+
+
 def test_independent_statistics_multiply():
     family, t, df = independent(4), np.array([1.0, 2.0, 2.5, 3.0]), np.full(4, np.inf)
     ours = adjusted_p_values(t, df, "dunnett", family)

@@ -7,10 +7,10 @@ import pytest
 
 from mixedfit import deletion
 from mixedfit.arrays import Array
-from mixedfit.deletion import EffectsInverse, delete_groups, delete_rows, row_parts
+from mixedfit.deletion import delete_groups, delete_rows, row_parts
 from mixedfit.fit import Fit, fit_design
 from tests.cases import PATTERNS, Pattern, frame
-from tests.dense import DenseEffects, relative_covariance
+from tests.dense import relative_covariance
 
 WITH_FIXED = [name for name in PATTERNS if name != "no fixed effects"]
 
@@ -78,19 +78,6 @@ def test_deletions_are_those_of_brute_force(name: str, grouping: str) -> None:
         np.testing.assert_allclose(own, variance, atol=1e-9 * variance.max())
         ratio = np.linalg.det(variance) / np.linalg.det(C)
         np.testing.assert_allclose(found.determinant[j], ratio, rtol=1e-8)
-
-
-@pytest.mark.parametrize("name", ["slope", "crossed slopes", "nested and crossed"])
-def test_inverse_of_the_effects(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    fit = fitted(name)
-    eliminated, products = fit.evaluation.eliminated, fit.likelihood.products
-    expected = DenseEffects(products).inverse([T @ T.T for T in eliminated.T])
-    first, second = np.meshgrid(*[np.arange(len(expected))] * 2, indexing="ij")
-    whole = EffectsInverse(eliminated, fit.rows)
-    np.testing.assert_allclose(whole.entries(first, second), expected, atol=1e-12)
-    # The same in pieces, as where the whole would not fit in memory.
-    monkeypatch.setattr(deletion, "_ROOM", 4 * len(expected))
-    np.testing.assert_allclose(whole.entries(first, second), expected, atol=1e-12)
 
 
 def test_large_groups_are_deleted_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
