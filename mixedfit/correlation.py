@@ -33,7 +33,7 @@ __all__ = ["CorAR1", "CorARMA", "CorCAR1", "CorCompSymm", "CorSymm"]
 # -- in time --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CorAR1(CorStructure):
     """First-order autoregression: correlation ``Phi**|t - t'|`` within groups.
 
@@ -71,7 +71,7 @@ class CorAR1(CorStructure):
         return _chain(times, classes, True, "Phi"), np.array([start]), wide(1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CorCAR1(CorStructure):
     """Continuous-time first-order autoregression: correlation ``Phi**|t - t'|``, any times.
 
@@ -108,7 +108,7 @@ class CorCAR1(CorStructure):
         return _chain(times, classes, False, "Phi"), np.array([start]), wide(1, upper=30.0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CorARMA(CorStructure):
     """Autoregressive moving average of orders p and q.
 
@@ -212,7 +212,7 @@ def _chain(times: Array, classes: Classes, signed: bool, name: str) -> Chain:
 # -- at positions ---------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CorCompSymm(CorStructure):
     """Compound symmetry: one correlation between all rows of a group.
 
@@ -260,7 +260,7 @@ class CorCompSymm(CorStructure):
         return kernel, np.array([start]), wide(1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CorSymm(CorStructure):
     """A correlation of its own for each pair of positions within groups.
 
@@ -297,8 +297,6 @@ class CorSymm(CorStructure):
     def _bind(self, frame: Frame, classes: Classes) -> tuple[Kernel, Array, tuple[Array, Array]]:
         place = self._positions(frame, classes)
         order = int(place.max()) + 1
-        if order < 2:
-            raise DataError("CorSymm: every group has one row, so there is no correlation")
         if not self.fixed:
             self._check_estimable(place, order, classes)
         table = GeneralTable(order)

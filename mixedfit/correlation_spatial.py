@@ -29,7 +29,7 @@ __all__ = ["CorExp", "CorGaus", "CorLin", "CorRatio", "CorSpher"]
 Metric: TypeAlias = Literal["euclidean", "manhattan", "maximum"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class _Spatial(CorStructure):
     """A correlation that decays with distance."""
 
@@ -147,7 +147,7 @@ def _with_diagonal(index: IntArray) -> IntArray:
     return index
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CorExp(_Spatial):
     """Correlation that decays exponentially with distance.
 
@@ -179,7 +179,7 @@ class CorExp(_Spatial):
     _decay: ClassVar[str] = "exponential"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CorGaus(_Spatial):
     """Correlation that decays as a normal density with distance.
 
@@ -211,7 +211,7 @@ class CorGaus(_Spatial):
     _decay: ClassVar[str] = "gaussian"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CorLin(_Spatial):
     """Correlation that falls on a line to zero at the range.
 
@@ -245,7 +245,7 @@ class CorLin(_Spatial):
     _n_ranges: ClassVar[int] = 40
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CorRatio(_Spatial):
     """Rational quadratic correlation.
 
@@ -277,7 +277,7 @@ class CorRatio(_Spatial):
     _decay: ClassVar[str] = "rational"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CorSpher(_Spatial):
     """Spherical correlation, zero beyond the range.
 

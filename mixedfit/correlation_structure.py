@@ -20,7 +20,7 @@ from mixedfit.correlation_kernels import (
 )
 from mixedfit.errors import DataError, ModelError
 from mixedfit.frames import Frame
-from mixedfit.residual_form import Classes, ResidualForm, classify, parse_form
+from mixedfit.residual_form import Classes, ResidualForm, call_text, classify, parse_form
 
 __all__ = [
     "FARTHEST",
@@ -103,6 +103,9 @@ class CorStructure(ABC):
 
     _example: ClassVar[str] = "0.5"
 
+    def __repr__(self) -> str:
+        return call_text(self)
+
     @property
     def _name(self) -> str:
         return type(self).__name__
@@ -149,6 +152,11 @@ class CorStructure(ABC):
         DataError, ModelError
         """
         classes = classify(self._form.groups or groups, frame)
+        if len(classes.labels) == frame.n and not self.fixed:
+            raise ModelError(
+                f"{self._name}: every group has one row, so there is no correlation to estimate; "
+                "its groups are what rows have in common, '~ time | subject'"
+            )
         kernel, initial, bounds = self._bind(frame, classes)
         nowhere = np.zeros((0, len(initial)))
         elsewhere = nowhere if self.fixed else self._elsewhere(kernel, initial)

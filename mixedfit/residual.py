@@ -18,6 +18,7 @@ from mixedfit.correlation_kernels import CorrelationAt, by_group
 from mixedfit.correlation_structure import BoundCorrelation, CorStructure
 from mixedfit.errors import DataError, ModelError
 from mixedfit.frames import Frame
+from mixedfit.linalg import independent_columns
 from mixedfit.residual_form import Classes, classify
 from mixedfit.variance_function import VarFunction
 from mixedfit.variance_kernels import BoundVariance
@@ -267,6 +268,7 @@ def residual_variables(
         raise ModelError(
             "correlation must be a correlation structure, as in CorAR1(form='~ time | subject'), "
             f"not {_shown(correlation)}"
+            + ("; it is a variance function: give it as such" if _is_variance(correlation) else "")
         )
     if variance is not None and not isinstance(variance, VarFunction):
         raise ModelError(
@@ -276,6 +278,10 @@ def residual_variables(
         )
     names = () if correlation is None else correlation.variables
     return tuple(dict.fromkeys([*names, *(() if variance is None else variance.variables)]))
+
+
+def _is_variance(value: object) -> bool:
+    return isinstance(value, VarFunction)
 
 
 def _shown(value: object) -> str:
@@ -321,10 +327,25 @@ def bind_residual(
     function = None
     if variance is not None:
         function = variance.bind(frame, rows_by_group(correlation, frame, groups))
+        _check_identified(function, variance)
     log_sd = None if weights is None else -0.5 * np.log(weights)
     read = (*residual_variables(correlation, variance), *groups)
     columns = Frame(frame.n, {name: frame[name] for name in read})
     return ResidualStructure(frame.n, bound, function, log_sd, columns)
+
+
+def _check_identified(function: BoundVariance, variance: VarFunction) -> None:
+    """Refuse parameters that only scale all rows alike, as sigma does, or repeat each other."""
+    if function.from_fit is not None or not function.n_params:
+        return
+    _, D = function.log_sd(function.start + 0.3)
+    length = np.linalg.norm(D, axis=1, keepdims=True)
+    columns = np.vstack([D / np.where(length > 0.0, length, 1.0), np.ones(D.shape[1])]).T
+    if len(independent_columns(columns)) < columns.shape[1]:
+        raise ModelError(
+            f"{variance!r}: its parameters cannot be told from sigma or from each other; the "
+            "covariate is constant, or two functions say the same"
+        )
 
 
 def rows_by_group(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ from mixedfit.formula import Expression, parse_expression
 from mixedfit.frames import Frame, Labels
 from mixedfit.matrices import Recipe, evaluate, variables
 
-__all__ = ["Classes", "FromFit", "ResidualForm", "classify", "parse_form"]
+__all__ = ["Classes", "FromFit", "ResidualForm", "call_text", "classify", "parse_form"]
 
 FromFit = Literal["fitted", "resid"]
 _OF_FIT: dict[str, FromFit] = {
@@ -139,6 +139,25 @@ def _groups(right: str, text: str, what: str) -> tuple[str, ...]:
     if len(set(names)) < len(names):
         raise FormulaError(f"form of {what}: {text!r} names a grouping column twice")
     return names
+
+
+def call_text(structure: Any) -> str:
+    """How a user would write a frozen dataclass: its class and what is not a default.
+
+    Examples
+    --------
+    >>> from mixedfit.correlation import CorAR1
+    >>> CorAR1(0.2, form="~ week | subject")
+    CorAR1(0.2, form='~ week | subject')
+    """
+    parts = []
+    for place, field in enumerate(fields(structure)):
+        value = getattr(structure, field.name)
+        if place == 0 and value is not None:
+            parts.append(repr(value))
+        elif value != field.default:
+            parts.append(f"{field.name}={value!r}")
+    return f"{type(structure).__name__}({', '.join(parts)})"
 
 
 @dataclass(frozen=True)

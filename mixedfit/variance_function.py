@@ -17,7 +17,7 @@ import numpy as np
 from mixedfit.arrays import Array, IntArray
 from mixedfit.errors import DataError, ModelError
 from mixedfit.frames import Frame
-from mixedfit.residual_form import ResidualForm, classify, parse_form
+from mixedfit.residual_form import ResidualForm, call_text, classify, parse_form
 from mixedfit.variance_kernels import BoundVariance, ConstPower, LogLinear, Product
 
 __all__ = [
@@ -36,6 +36,9 @@ Values: TypeAlias = float | Sequence[float] | Mapping[str, float] | None
 
 class VarFunction(ABC):
     """Base of the variance functions."""
+
+    def __repr__(self) -> str:
+        return call_text(self)  # type: ignore[arg-type]
 
     @property
     @abstractmethod
@@ -144,7 +147,7 @@ def _check_numbers(values: Values | bool, what: str, positive: bool = False) -> 
         raise ModelError(f"{what} must be {kind}, not {values!r}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class VarIdent(VarFunction):
     """A residual standard deviation for each stratum.
 
@@ -195,6 +198,7 @@ class VarIdent(VarFunction):
 
     def bind(self, frame: Frame, order: IntArray) -> BoundVariance:
         strata = _Strata.of(self._form, frame, order).listed_as(self.value)
+        self._check_rows(strata)
         value, fixed = _held(self.value, self.fixed, "VarIdent")
         if fixed is not None and not isinstance(fixed, Mapping):
             raise ModelError(
@@ -216,8 +220,17 @@ class VarIdent(VarFunction):
             start, tuple(free), held, strata.codes, np.ones(frame.n), exponentiate=True
         )
 
+    def _check_rows(self, strata: _Strata) -> None:
+        counts = np.bincount(strata.codes)
+        if self.fixed is None and (counts < 2).any():
+            label = strata.labels[int(np.flatnonzero(counts < 2)[0])]
+            raise ModelError(
+                f"VarIdent: stratum {label!r} has one row, from which no variance can be "
+                "estimated; use coarser strata"
+            )
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class _OneCovariate(VarFunction):
     """A variance function with one parameter a stratum."""
 
@@ -285,7 +298,7 @@ def _log_size(x: Array, form: ResidualForm, what: str) -> Array:
     return np.log(np.abs(x))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class VarPower(_OneCovariate):
     """A residual standard deviation that is a power of a covariate.
 
@@ -312,7 +325,7 @@ class VarPower(_OneCovariate):
     _logarithm: ClassVar[bool] = True
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class VarExp(_OneCovariate):
     """A residual standard deviation that is exponential in a covariate.
 
@@ -339,7 +352,7 @@ class VarExp(_OneCovariate):
     _logarithm: ClassVar[bool] = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class VarConstPower(VarFunction):
     """A residual standard deviation that is a constant plus a power of a covariate.
 
@@ -431,7 +444,7 @@ class VarConstPower(VarFunction):
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class VarFixed(VarFunction):
     """A residual variance proportional to a covariate.
 
@@ -475,7 +488,7 @@ class VarFixed(VarFunction):
         return LogLinear(none, (), np.zeros(1), codes, np.zeros(frame.n), base=0.5 * np.log(x))
 
 
-@dataclass(frozen=True, init=False)
+@dataclass(frozen=True, init=False, repr=False)
 class VarComb(VarFunction):
     """The product of several variance functions.
 
@@ -498,6 +511,9 @@ class VarComb(VarFunction):
                 "VarComb takes variance functions, as in VarComb(VarIdent(form='~ 1 | g'), "
                 "VarPower(form='~ x'))"
             )
+
+    def __repr__(self) -> str:
+        return f"VarComb({', '.join(map(repr, self.functions))})"
 
     @property
     def variables(self) -> tuple[str, ...]:

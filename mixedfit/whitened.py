@@ -344,7 +344,9 @@ class WhitenedProducts:
         q = layout.n_local
         gram = layout.cells.gram(layout.cells.sorted(whitened), layout.cells.sorted(self.V[:q]))
         Z = [
-            factor.to_levels(gram[:, factor.columns].reshape(len(whitened), factor.k, factor.L, -1))
+            factor.to_levels(
+                gram[:, factor.columns].reshape(len(whitened), factor.k, factor.L, layout.cells.G)
+            )
             for factor in layout.factors
         ]
         return Z, whitened @ self.V[q:].T

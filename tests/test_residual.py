@@ -13,7 +13,7 @@ import pytest
 import mixedfit as mf
 from mixedfit.correlation import CorAR1, CorARMA, CorCAR1, CorCompSymm, CorSymm
 from mixedfit.correlation_spatial import CorExp, CorGaus, CorLin, CorRatio, CorSpher
-from mixedfit.errors import DataError, MixedfitError
+from mixedfit.errors import DataError, MixedfitError, ModelError
 from mixedfit.frames import read_frame
 from mixedfit.residual import ResidualStructure, bind_residual, residual_variables
 from mixedfit.variance_function import (
@@ -31,7 +31,7 @@ RNG = np.random.default_rng(20)
 def rows() -> pd.DataFrame:
     """Groups of unequal sizes, interleaved, times with gaps and out of order."""
     parts = []
-    for g, size in enumerate([4, 1, 3, 4, 5, 3, 4]):
+    for g, size in enumerate([4, 1, 3, 4, 5, 5, 3, 4]):
         t = np.sort(RNG.choice(7, size, replace=False)) if g % 2 else np.arange(size)
         parts.append(pd.DataFrame({"g": f"g{g}", "t": t, "visit": np.arange(size)}))
     data = pd.concat(parts, ignore_index=True).sample(frac=1.0, random_state=3)
@@ -197,18 +197,18 @@ def test_general_correlations_start_where_told() -> None:
 
 
 def test_variances_by_their_formulas() -> None:
-    data = {"x": [1.0, -2.0, 4.0], "s": ["b", "a", "b"]}
+    data = {"x": [1.0, -2.0, 4.0, 0.5], "s": ["b", "a", "b", "a"]}
     frame = read_frame(data, ["x", "s"])
     x = np.array(data["x"])
     expected = [
         (VarPower(0.7, form="~ x"), np.abs(x) ** 0.7),
-        (VarPower({"a": 0.7, "b": 0.1}, form="~ x | s"), np.abs(x) ** [0.1, 0.7, 0.1]),
+        (VarPower({"a": 0.7, "b": 0.1}, form="~ x | s"), np.abs(x) ** [0.1, 0.7, 0.1, 0.7]),
         (VarExp(0.3, form="~ x"), np.exp(0.3 * x)),
         (VarConstPower(0.5, 0.7, form="~ x"), 0.5 + np.abs(x) ** 0.7),
         (VarFixed("~ I(x^2)"), np.abs(x)),
-        (VarIdent({"a": 2.0}, form="~ 1 | s"), [1.0, 2.0, 1.0]),
-        (VarIdent({"b": 2.0}, form="~ 1 | s"), [2.0, 1.0, 2.0]),
-        (VarIdent(3.0, form="~ 1 | s"), [1.0, 3.0, 1.0]),
+        (VarIdent({"a": 2.0}, form="~ 1 | s"), [1.0, 2.0, 1.0, 2.0]),
+        (VarIdent({"b": 2.0}, form="~ 1 | s"), [2.0, 1.0, 2.0, 1.0]),
+        (VarIdent(3.0, form="~ 1 | s"), [1.0, 3.0, 1.0, 3.0]),
     ]
     for function, sd in expected:
         structure = bind_residual(None, function, frame)
@@ -217,7 +217,7 @@ def test_variances_by_their_formulas() -> None:
 
 
 def test_reference_stratum_is_the_first_in_group_order() -> None:
-    data = {"g": [2, 1, 2, 1], "s": ["u", "w", "v", "v"]}
+    data = {"g": [2, 1, 2, 1, 3, 3], "s": ["u", "w", "v", "v", "u", "w"]}
     frame = read_frame(data, ["g", "s"])
     in_data = bind_residual(None, VarIdent(form="~ 1 | s"), frame)
     in_groups = bind_residual(None, VarIdent(form="~ 1 | s"), frame, ("g",))
@@ -238,7 +238,12 @@ def test_covariates_from_the_fit_are_renewed() -> None:
     np.testing.assert_allclose(renewed.at(renewed.start).sd, [2.0, 3.0, 4.0])
 
 
-TIED = {"t": [1, 1, 2], "u": ["p", "q", "r"], "g": ["a", "a", "b"], "x": [0.0, 1.0, 2.0]}
+TIED = {
+    "t": [1, 1, 2, 3],
+    "u": ["p", "q", "r", "r"],
+    "g": ["a", "a", "b", "b"],
+    "x": [0.0, 1.0, 2.0, 3.0],
+}
 
 
 @pytest.mark.parametrize(
@@ -260,14 +265,14 @@ TIED = {"t": [1, 1, 2], "u": ["p", "q", "r"], "g": ["a", "a", "b"], "x": [0.0, 1
         (lambda: CorARMA([0.2], p=1, q=1), "1 numbers for p \\+ q = 2"),
         (CorARMA, "needs an order"),
         (lambda: CorCompSymm(-0.9, form="~ 1"), "positive definite"),
-        (lambda: CorSymm([0.9, 0.9, -0.9], form="~ x", fixed=True), "positive definite"),
+        (lambda: CorSymm([0.9, 0.9, 0, -0.9, 0, 0], form="~ x", fixed=True), "positive definite"),
         (lambda: CorExp([2.0, 0.1], form="~ x"), "nugget=True"),
         (lambda: CorExp(-1.0, form="~ x"), "must be positive"),
         (lambda: CorExp(form="~ x", metric="cosine"), "'euclidean', 'manhattan' or 'maximum'"),
         (lambda: CorAR1(form="t | g"), "one-sided formula"),
         (lambda: CorAR1(form="~ fitted(.)"), "cannot use fitted values"),
         (lambda: CorAR1(form="~ t | "), "incomplete"),
-        (lambda: VarPower(form="~ x"), "'x' is zero in 1 of 3 rows"),
+        (lambda: VarPower(form="~ x"), "'x' is zero in 1 of 4 rows"),
         (lambda: VarFixed("~ x"), "must be positive"),
         (lambda: VarPower(fixed=True), "needs the value to hold"),
         (lambda: VarPower(form="~ 1 | g"), "needs a covariate"),
@@ -341,3 +346,48 @@ def test_variances_agree_with_nlme(call: str) -> None:
     np.testing.assert_allclose(structure.start, expected["unconstrained"] or [], rtol=1e-12)
     named = [name for one in expected["names"] for name in one]
     assert not named or names == named
+
+
+def test_structures_read_as_they_are_written() -> None:
+    for call in (
+        "CorAR1(0.2, form='~ t | g')",
+        "CorARMA(form='~ t | g', p=1, q=2)",
+        "CorExp([2.0, 0.1], form='~ x + y', nugget=True)",
+        "VarComb(VarIdent(form='~ 1 | s'), VarPower(form='~ x'))",
+        "VarConstPower(0.1, form='~ x', fixed={'power': 1.0})",
+    ):
+        assert repr(eval(call, CLASSES)) == call
+
+
+@pytest.mark.parametrize(
+    ("correlation", "variance", "message"),
+    [
+        (CorAR1(form="~ 1 | i"), None, "every group has one row"),
+        (None, VarIdent(form="~ 1 | i"), "stratum '0' has one row"),
+        (None, VarExp(form="~ one"), "cannot be told from sigma"),
+        (None, VarPower(form="~ two | s"), "cannot be told from sigma"),
+        (
+            None,
+            VarComb(VarPower(form="~ x"), VarPower(form="~ I(x^2)")),
+            "two functions say the same",
+        ),
+    ],
+)
+def test_what_cannot_be_estimated_is_told(correlation, variance, message: str) -> None:  # type: ignore[no-untyped-def]
+    data = DATA.assign(i=np.arange(len(DATA)), one=1.0, two=2.0)
+    with pytest.raises(ModelError, match=message):
+        bind_residual(correlation, variance, read_frame(data, list(data.columns)))
+
+
+def test_correlations_reach_across_groups_only_in_lmer() -> None:
+    data = mf.datasets.load("orthodont")
+    across = CorCompSymm(0.01, form="~ 1 | Sex")
+    with pytest.raises(DataError, match="reach across those of the random effects, 'Subject'"):
+        mf.lme("distance ~ age", "~ 1 | Subject", data, correlation=across)
+    fit = mf.lmer("distance ~ age + (1 | Subject)", data, correlation=across)
+    assert fit.converged
+    crossed = "diameter ~ 1 + (1 | plate) + (1 | sample)"
+    with pytest.raises(ModelError, match="must name the groups of rows, as in '~ 1 | plate'"):
+        mf.lmer(crossed, mf.datasets.load("penicillin"), correlation=CorAR1())
+    with pytest.raises(ModelError, match="variance=VarPower"):
+        mf.lmer("distance ~ age + (1 | Subject)", data, weights=VarPower())  # type: ignore[arg-type]
