@@ -1,6 +1,7 @@
 """Empirical Bayes: units estimated together, each shrunk toward what the others say."""
 
 from mixedfit.eb.counts import beta_binomial, gamma_poisson
+from mixedfit.eb.grouped_variances import one_way, one_way_summary
 from mixedfit.eb.hyperparameters import Bootstrap, Integrate
 from mixedfit.eb.james_stein import james_stein
 from mixedfit.eb.many_variances import moderated_t, variances
@@ -27,5 +28,7 @@ __all__ = [
     "moderated_t",
     "nested_error",
     "normal_means",
+    "one_way",
+    "one_way_summary",
     "variances",
 ]

@@ -307,18 +307,21 @@ def _moments(units: Units, method: Method) -> Array:
 
 
 def _starts(units: Units, value: Callable[[Weighted], Array]) -> Array:
-    """Where a criterion to be maximised is best among some tau^2, shape (B,)."""
-    B = len(units.y)
+    """Where a criterion to be maximised is best among some tau^2, shape (B,).
+
+    They are three-fold apart from a tenth of the smallest variance to far beyond the spread.
+    """
     best = np.maximum(_moments(units, "hedges"), 1e-3 * units.scale)
-    if units.y.size > _MANY // 12:
+    low, high = 0.1 * float(units.v.min()), 30.0 * float(units.scale.max())
+    steps = int(np.ceil(np.log(high / low) / np.log(3.0))) + 1
+    if units.y.size * steps > _MANY:
         return best
     height = value(units.at(best))
-    for factor in np.geomspace(1e-4, 30.0, 14):
-        tried = factor * units.scale
-        there = value(units.at(tried))
+    for tried in np.geomspace(low, high, steps):
+        there = value(units.at(np.full(len(best), tried)))
         better = there > height
         best, height = np.where(better, tried, best), np.where(better, there, height)
-    return best.reshape(B)
+    return best
 
 
 def _likelihood(units: Units, method: Literal["reml", "ml"]) -> Array:

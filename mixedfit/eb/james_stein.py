@@ -90,8 +90,7 @@ def james_stein(
         )
     if limit is not None and not (np.isfinite(limit) and limit >= 0.0):
         raise DataError(f"limit must be a number of standard errors, at least 0, not {limit!r}")
-    r = target.residuals
-    S = float((r**2 / data.v).sum())
+    r, S = target.residuals, target.size(data.v)
     factor = 1.0 - (J - p - 2) / S if S > 0.0 else 0.0
     if positive_part:
         factor = max(factor, 0.0)
@@ -127,6 +126,10 @@ class _Target:
     b: Array
     b_se: Array
 
+    def size(self, v: Array) -> float:
+        """``sum r^2 / v``."""
+        return float((self.residuals**2 / v).sum())
+
 
 def _target(data: Estimates, toward: Any) -> _Target:
     J = len(data.y)
@@ -153,7 +156,9 @@ def _regression(data: Estimates, X: Array, names: tuple[str, ...], words: str) -
         )
     at = Units.of(data.y, data.v, X).at(0.0)
     se = np.sqrt(np.diag(at.b_covariance[0]))
-    return _Target(words, at.r[0], at.leverage[0] / data.v, names, at.b[0], se)
+    # What is left of estimates that are all on their target is rounding.
+    r = np.where(np.abs(at.r[0]) > 1e-12 * np.abs(data.y).max(), at.r[0], 0.0)
+    return _Target(words, r, at.leverage[0] / data.v, names, at.b[0], se)
 
 
 def _risk(v: Array, target: _Target, factor: float, move: Array, held: BoolArray) -> float:
@@ -162,8 +167,7 @@ def _risk(v: Array, target: _Target, factor: float, move: Array, held: BoolArray
     ``sum v + sum move^2 + 2 sum v d move / d y``. Where the factor was cut to 0 the move is the
     whole distance, a linear function; where it was limited its derivative is 0.
     """
-    r = target.residuals
-    S = float((r**2 / v).sum())
+    r, S = target.residuals, target.size(v)
     slope = (factor - 1.0) * (1.0 - target.leverage)
     if factor > 0.0 or (S > 0.0 and factor < 0.0):
         slope = slope + 2.0 * (1.0 - factor) * r**2 / v / S
