@@ -419,13 +419,13 @@ def _back_transformed(columns: dict[str, Array], back: Transformation) -> dict[s
 
 
 def _ratios(columns: dict[str, Array], back: Transformation) -> tuple[dict[str, Array], str]:
-    if back.base is None:
+    if not back.is_log:
         return columns, (
             f"Differences stay on the {back.name} scale; .on_response() compares means on the "
             "response's own."
         )
     ratio = {name: back.ratio(columns[name]) for name in ("estimate", "lower", "upper")}
-    se = np.log(back.base) * ratio["estimate"] * columns["se"]
+    se = np.log(back.parameter) * ratio["estimate"] * columns["se"]
     what = f"{back.response} + {back.shift:g}" if back.shift else back.response
     return {**columns, **ratio, "se": se}, f"Ratios of {what}; tests are on the {back.name} scale."
 

@@ -1,4 +1,5 @@
 import json
+import pickle
 from functools import cache
 
 import numpy as np
@@ -357,6 +358,12 @@ def test_pairwise_left_of_the_tilde():
     assert control["contrast"].tolist() == ["B - A", "C - A"]
     last = machines("score").emmeans("Machine").contrast("control", reference="C")
     assert last["contrast"].tolist() == ["A - C", "B - C"]
+
+
+def test_means_can_be_kept():
+    means = machines("log(score)").emmeans("Machine")
+    again = pickle.loads(pickle.dumps(means))
+    assert again.pairs(type="response").equals(means.pairs(type="response"))
 
 
 def test_ratios_are_named_as_ratios():
