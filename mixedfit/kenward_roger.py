@@ -20,6 +20,7 @@ Nothing is of order n: with ``K = Z'V^-1 Z`` and ``B = Z'V^-1 X``, ``V_r = Z dG_
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -28,7 +29,7 @@ from mixedfit.curvature import second_order
 from mixedfit.likelihood import Evaluation
 from mixedfit.linalg import symmetric_eigen
 
-__all__ = ["KenwardRoger", "Moments", "kenward_roger", "moments"]
+__all__ = ["KenwardRoger", "Moments", "RowDirections", "kenward_roger", "moments"]
 
 # Right-hand sides of all random effects held at a time, in numbers.
 _AT_ONCE = 20_000_000
@@ -156,25 +157,59 @@ def _pseudo_inverse(A: Array) -> Array:
     return (vectors / values[used]) @ vectors.T
 
 
-def kenward_roger(point: Evaluation) -> KenwardRoger | None:
+class RowDirections(Protocol):
+    """Directions V_r that act on the rows: derivatives of a residual covariance.
+
+    Rows come last in every array; the residual variance is 1.
+    """
+
+    @property
+    def fixed(self) -> Array:
+        """``V^-1 X``, transposed, shape (p, n)."""
+
+    @property
+    def moved(self) -> Array:
+        """``V_r V^-1 X``, transposed, for each direction, shape (s, p, n)."""
+
+    def solve(self, rows: Array) -> tuple[list[Array], Array]:
+        """``Z'V^-1 v``, (m, k, J) a grouping factor, and ``V^-1 v``, (m, n), for m rows v."""
+
+    def traces(self, tangents: list[Array]) -> Array:
+        """``tr(V^-1 V_r V^-1 V_s)``: a column a direction s, shape (1 + m + s, s).
+
+        By rows: V itself, ``Z dG_r Z'`` for the m tangents factor by factor, the directions.
+        """
+
+
+def kenward_roger(point: Evaluation, rows: RowDirections | None = None) -> KenwardRoger | None:
     """Kenward and Roger's method at a REML fit, in the working basis of its columns.
 
-    None where a term's covariance is no linear function of parameters.
+    Parameters
+    ----------
+    point : Evaluation
+    rows : RowDirections, optional
+        Of a residual covariance with parameters in which it is linear.
+
+    Returns
+    -------
+    KenwardRoger or None
+        None where a covariance is no linear function of its parameters.
     """
     tangents = point.likelihood.linear_tangents
-    if tangents is None:
+    if tangents is None or (rows is None and len(point.gradient) != point.likelihood.n_params):
         return None
-    return KenwardRoger.of(point.remainder.P, moments(point, tangents))
+    return KenwardRoger.of(point.remainder.P, moments(point, tangents, rows))
 
 
-def moments(point: Evaluation, tangents: list[Array]) -> Moments:
-    """The moments of V itself (first) and of ``Z dG_r Z'`` for each tangent.
+def moments(point: Evaluation, tangents: list[Array], rows: RowDirections | None = None) -> Moments:
+    """The moments of V itself (first), of ``Z dG_r Z'`` for each tangent, and of the rows' own.
 
     Parameters
     ----------
     point : Evaluation
     tangents : list of arrays of shape (m_f, k, k)
         One a grouping factor; the directions are numbered factor by factor.
+    rows : RowDirections, optional
     """
     products = point.likelihood.products
     p, n_directions = products.p, sum(map(len, tangents))
@@ -183,24 +218,28 @@ def moments(point: Evaluation, tangents: list[Array]) -> Moments:
     dS, hessian = second_order(point.eliminated, adjoint, nothing, tangents)
     T = np.empty((n_directions + 1, n_directions + 1))
     T[0, 0] = products.n
-    T[0, 1:] = T[1:, 0] = np.concatenate(
-        [np.einsum("rab,ab->r", dG, G) for dG, G in zip(tangents, adjoint.G, strict=True)]
-    )
+    T[0, 1:] = T[1:, 0] = _first_derivatives(tangents, adjoint.G)
     T[1:, 1:] = -hessian
     P = np.empty((n_directions + 1, p, p))
     P[0] = -point.eliminated.S[:p, :p]
     P[1:] = dS[:, :p, :p]
     Q = np.empty((n_directions + 1, n_directions + 1, p, p))
     Q[0], Q[:, 0] = -P, -P
-    Q[1:, 1:] = _products_of_directions(point, tangents)
-    return Moments(P, Q, T)
+    B = _without_effects(point, [sums.ZE[:p] for sums in products.factors])
+    Q[1:, 1:] = _products_of_directions(point, tangents, B)
+    own = Moments(P, Q, T)
+    return own if rows is None else _with_rows(own, rows, tangents, B)
 
 
-def _products_of_directions(point: Evaluation, tangents: list[Array]) -> Array:
+def _first_derivatives(tangents: list[Array], G: list[Array]) -> Array:
+    parts = [np.einsum("rab,ab->r", dG, own) for dG, own in zip(tangents, G, strict=True)]
+    return np.concatenate([np.zeros(0), *parts])
+
+
+def _products_of_directions(point: Evaluation, tangents: list[Array], B: list[Array]) -> Array:
     """``B'dG_r K dG_s B`` for all pairs of directions, shape (m, m, p, p)."""
     products = point.likelihood.products
     p, m = products.p, sum(map(len, tangents))
-    B = _without_effects(point, [sums.ZE[:p] for sums in products.factors])
     starts = np.cumsum([0, *map(len, tangents)])
     columns = max(1, sum(b[0].size for b in B) * p)
     at_once = max(1, _AT_ONCE // columns)
@@ -211,14 +250,40 @@ def _products_of_directions(point: Evaluation, tangents: list[Array]) -> Array:
             t = np.einsum("sab,ebj->seaj", some, b).reshape(-1, *b.shape[1:])
             moved = _without_effects(point, products.multiply(f, t))  # K dG_s B
             mine = starts[f] + start + np.arange(len(some))
-            for g, (other, y) in enumerate(zip(tangents, moved, strict=True)):
-                k, J = y.shape[1:]
-                sums = B[g].reshape(-1, J) @ y.reshape(-1, J).T
-                sums = sums.reshape(p, k, len(some), p, k)
-                out[starts[g] : starts[g + 1], mine] = np.einsum(
-                    "rab,easfb->rsef", other, sums, optimize=True
-                )
+            out[:, mine] = _against(tangents, B, moved)
     return out
+
+
+def _against(tangents: list[Array], B: list[Array], right: list[Array]) -> Array:
+    """``B'dG_r y_s`` for y_s = ``Z'V^-1 v_s``, (s p, k, J) a factor: shape (m, s, p, p)."""
+    parts = []
+    for dG, b, y in zip(tangents, B, right, strict=True):
+        p, k, J = b.shape
+        sums = b.reshape(-1, J) @ y.reshape(-1, J).T
+        sums = sums.reshape(p, k, len(y) // max(p, 1), p, k)
+        parts.append(np.einsum("rab,easfb->rsef", dG, sums, optimize=True))
+    return np.concatenate(parts)
+
+
+def _with_rows(own: Moments, rows: RowDirections, tangents: list[Array], B: list[Array]) -> Moments:
+    """The moments with those of the rows' directions behind them."""
+    moved = rows.moved
+    s, p, n = moved.shape
+    m = len(own.P)
+    P = np.concatenate([own.P, -np.einsum("en,sfn->sef", rows.fixed, moved)])
+    of_effects, solved = rows.solve(moved.reshape(s * p, n))
+    Q = np.empty((m + s, m + s, p, p))
+    Q[:m, :m] = own.Q
+    Q[0, m:] = Q[m:, 0] = -P[m:]
+    if tangents:
+        Q[1:m, m:] = _against(tangents, B, of_effects)
+        Q[m:, 1:m] = Q[1:m, m:].transpose(1, 0, 3, 2)
+    Q[m:, m:] = np.einsum("ren,sfn->rsef", moved, solved.reshape(s, p, n), optimize=True)
+    T = np.empty((m + s, m + s))
+    T[:m, :m] = own.T
+    T[:, m:] = rows.traces(tangents)
+    T[m:, :m] = T[:m, m:].T
+    return Moments(P, Q, T)
 
 
 def _without_effects(point: Evaluation, R: list[Array]) -> list[Array]:

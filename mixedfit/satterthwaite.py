@@ -80,7 +80,4 @@ def joint_df(df: Array) -> float:
 
 def satterthwaite(point: Evaluation) -> Satterthwaite:
     """The method at a fit, in the working basis of its columns."""
-    p = point.likelihood.products.p
-    return Satterthwaite(
-        point.remainder.P, point.remainder_tangents[:, :p, :p], component_covariance(point)
-    )
+    return Satterthwaite(point.remainder.P, point.fixed_tangents, component_covariance(point))
