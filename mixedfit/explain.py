@@ -319,7 +319,8 @@ def _formula(
             labels.append(
                 f"diag{bars}" if term.effect.structure == "diag" and "+" in kept else bars
             )
-    return " + ".join([without_random_terms(fit.design.formula.text), *labels])
+    fixed = fit.design.formula.text.partition(", random = ")[0]  # lme shows both parts
+    return " + ".join([without_random_terms(fixed), *labels])
 
 
 def _columns_kept(term: RandomTerm, gone: list[str]) -> str:
@@ -337,13 +338,16 @@ def _stalled(fit: Fit) -> Iterator[str]:
     if optimum.decrement > 1e-6:
         worst = int(np.argmax(np.abs(optimum.gradient)))
         likelihood = fit.likelihood
-        t = next(i for i, s in enumerate(likelihood.slices) if s.start <= worst < s.stop)
-        term = fit.design.terms[t]
+        what, instead = "The parameters of the residuals", "a simpler residual structure"
+        if worst < likelihood.n_params:
+            t = next(i for i, s in enumerate(likelihood.slices) if s.start <= worst < s.stop)
+            term = fit.design.terms[t]
+            what = f"The variances of {term.effect.label} ({_listed(list(term.names))})"
+            instead = "fewer random effects"
         yield (
-            f"The variances of {term.effect.label} ({_listed(list(term.names))}) are the ones "
-            "still moving. Give the search more evaluations, with "
+            f"{what} are the ones still moving. Give the search more evaluations, with "
             "control=mf.Control(max_evaluations=1000), or start it elsewhere with start=; if it "
-            "stalls again, fit without that term and compare."
+            f"stalls again, fit {instead} and compare."
         )
     else:
         yield (
