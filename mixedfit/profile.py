@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Real
 
 import numpy as np
 import pandas as pd
@@ -154,7 +153,7 @@ def quantile_of(level: float) -> float:
     ModelError
         If the level does not lie between 0 and 1.
     """
-    if not (isinstance(level, Real) and 0.0 < level < 1.0):
+    if not (isinstance(level, int | float) and 0.0 < level < 1.0):
         raise ModelError(f"level must be a number between 0 and 1, such as 0.95, not {level!r}")
     return float(scipy.stats.norm.ppf(0.5 + 0.5 * level))
 
