@@ -118,9 +118,9 @@ def _criterion(fit: Fit) -> str:
 
 
 def _optimal(fit: Fit) -> str:
-    if not fit.design.terms:
-        return "There is no random effect: the estimates follow from the data in one step."
     optimum = fit.optimum
+    if not len(optimum.gradient):
+        return "There is no covariance to search for: the estimates follow in one step."
     return (
         f"The search ended in a strict minimum of the {_criterion(fit)}: its gradient is zero (a "
         f"further Newton step promises a decrease of {optimum.decrement / 2:.1g}) and its exact "
