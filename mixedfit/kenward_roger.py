@@ -290,7 +290,7 @@ def _without_effects(point: Evaluation, R: list[Array]) -> list[Array]:
     """``R - C_zz (G^-1 + C_zz)^-1 R``: ``Z'V^-1 v`` from ``Z'v``, one (m, k, J) a factor."""
     products = point.likelihood.products
     out = [r.copy() for r in R]
-    for f, x in enumerate(point.eliminated.solve(R)):
+    for f, x in enumerate(point.eliminated.solve(R) if R else []):
         for g, taken in enumerate(products.multiply(f, x)):
             out[g] -= taken
     return out
