@@ -411,6 +411,12 @@ class Evaluation:
         """Derivatives of the remainder S in each coordinate, shape (r, p + 1, p + 1)."""
         return self._ordered(self._second_order[0])
 
+    @property
+    def fixed_tangents(self) -> Array:
+        """Derivatives of S_xx, ``X'V^-1 X``, in each coordinate, shape (r, p, p)."""
+        p = self.likelihood.products.p
+        return self.remainder_tangents[:, :p, :p]
+
     @cached_property
     def hessian(self) -> Array:
         """Second derivatives, shape (r, r)."""
