@@ -176,10 +176,13 @@ class ResidualStructure:
     @property
     def elsewhere(self) -> list[Array]:
         """Other coordinates worth a look, where the criterion may have several minima."""
-        if self.correlation is None:
-            return []
-        rest = self.start[self._n_correlation :]
-        return [np.concatenate([own, rest]) for own in self.correlation.elsewhere]
+        first, rest = np.split(self.start, [self._n_correlation])
+        found: list[Array] = []
+        if self.correlation is not None:
+            found += [np.concatenate([own, rest]) for own in self.correlation.elsewhere]
+        if self.variance is not None:
+            found += [np.concatenate([first, own]) for own in self.variance.elsewhere]
+        return found
 
     @cached_property
     def bounds(self) -> tuple[Array, Array]:

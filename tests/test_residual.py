@@ -391,3 +391,29 @@ def test_correlations_reach_across_groups_only_in_lmer() -> None:
         mf.lmer(crossed, mf.datasets.load("penicillin"), correlation=CorAR1())
     with pytest.raises(ModelError, match="variance=VarPower"):
         mf.lmer("distance ~ age + (1 | Subject)", data, weights=VarPower())  # type: ignore[arg-type]
+
+
+def test_starts_suit_the_unit_of_time_and_distance() -> None:
+    rng = np.random.default_rng(2)
+    time = np.cumsum(rng.uniform(0.5, 1.5, 40))
+    for unit in (1e-4, 1.0, 1e4):
+        frame = read_frame({"t": unit * time}, ["t"])
+        for structure in (CorCAR1(form="~ t"), CorExp(form="~ t"), CorGaus(form="~ t")):
+            bound_structure = bind_residual(structure, None, frame)
+            assert bound_structure is not None
+            R = dense(bound_structure, bound_structure.start)
+            neighbours = np.diagonal(R, 1)
+            assert 0.1 < np.median(neighbours) < 0.7
+            lower, upper = bound_structure.bounds
+            assert (np.diagonal(dense(bound_structure, lower), 1) < 1e-3).all()
+            assert lower < bound_structure.start < upper
+
+
+def test_a_start_where_the_matrix_is_singular_moves_to_a_shorter_range() -> None:
+    frame = read_frame({"x": np.arange(60) / 10.0}, ["x"])
+    structure = bind_residual(CorGaus(30.0, form="~ x"), None, frame)
+    assert structure is not None
+    structure.at(structure.start)
+    assert structure.describe(structure.start)[1][0] < 30.0
+    with pytest.raises(ModelError, match="not positive definite at 30"):
+        bind_residual(CorGaus(30.0, form="~ x", fixed=True), None, frame)
