@@ -7,7 +7,7 @@ delta, as verbs on arrays whose last axis is the rows of data.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -127,6 +127,32 @@ class Whitening:
         return np.concatenate(
             [self.correlation.adjoint(first, first if A is B else B * self.sd), variance]
         )
+
+    def adjoint_of_mixture(self, V: Array, solved: Array, mix: Callable[[Array], Array]) -> Array:
+        """``sum_m h_m' dR b_m`` for ``b = R^-1 v`` and ``h = mix(b)``, for each coordinate, (r,).
+
+        Parameters
+        ----------
+        V, solved : arrays of shape (m, n)
+            The rows v and b.
+        mix : callable
+            A symmetric map of the m rows of an array, the same for all columns of a residual group:
+            then ``R h = mix(v)``, and little is left to solve.
+        """
+        correlation, free = self.correlation, self.n_correlation
+        mixed = None
+        variance = np.zeros(len(self.log_sd_derivatives))
+        if len(variance):
+            mixed = mix(V)
+            variance = 2.0 * self.log_sd_derivatives @ np.einsum("mi,mi->i", mixed, solved)
+        if correlation is None or not free:
+            return variance
+        if correlation.knows_inverse:
+            mixed = mix(V) if mixed is None else mixed
+            own = correlation.adjoint_of_products(mixed / self.sd, V / self.sd)
+        else:
+            own = correlation.adjoint(mix(solved) * self.sd, solved * self.sd)
+        return np.concatenate([own, variance])
 
 
 @dataclass(frozen=True)

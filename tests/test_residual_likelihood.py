@@ -45,6 +45,9 @@ class DenseWhitening:
     def adjoint(self, A, B):
         return np.einsum("mi,sij,mj->s", A, self.dR, B, optimize=True)
 
+    def adjoint_of_mixture(self, V, solved, mix):
+        return self.adjoint(mix(solved), solved)
+
     @property
     def trace(self):
         return np.einsum("ij,sji->s", np.linalg.inv(self.R), self.dR)
