@@ -265,6 +265,11 @@ class CorCompSymm(CorStructure):
             )
 
     def _bind(self, frame: Frame, classes: Classes) -> tuple[Kernel, Array, tuple[Array, Array]]:
+        if len(classes.labels) < 2 and not self.fixed:
+            raise ModelError(
+                "CorCompSymm: all rows are in one group, and a correlation between all of them "
+                "cannot be told from their mean; name the groups, as in '~ 1 | block'"
+            )
         sizes = np.bincount(classes.codes).astype(float)
         kernel = Exchangeable(classes.codes, sizes)
         rho = 0.0 if self.value is None else float(self._values[0])
