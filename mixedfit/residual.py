@@ -245,6 +245,12 @@ class ResidualStructure:
             log_sd = log_sd + self.log_sd
         return Whitening(correlation, k, log_sd, derivatives)
 
+    def mean_log_variance(self, delta: Array) -> float:
+        """Mean over the rows of the logarithm of the diagonal of R, known weights left out."""
+        if self.variance is None:
+            return 0.0
+        return 2.0 * float(self.variance.log_sd(delta[self._n_correlation :])[0].mean())
+
     def describe(self, delta: Array) -> tuple[list[str], Array]:
         """Names and values of the parameters on their own scale.
 
