@@ -256,7 +256,7 @@ TIED = {
         (lambda: CorCAR1(form="~ t | g"), "more than one row"),
         (lambda: CorARMA(form="~ t | g", p=2), "more than one row"),
         (lambda: CorExp(form="~ t | g"), "position 't' is 1 in more than one row"),
-        (lambda: CorAR1(form="~ I(x/2) | g"), "needs whole-numbered times"),
+        (lambda: CorAR1(form="~ x/2 | g"), "needs whole-numbered times"),
         (lambda: CorCAR1(form="~ u | g"), "must be numeric"),
         (lambda: CorSymm(form="~ x"), "cannot estimate"),
         (lambda: CorSymm(form="~ x | g"), "cannot estimate|never occur"),
@@ -428,3 +428,13 @@ def test_a_correlation_that_repeats_a_random_effect_is_no_optimum() -> None:
     fit = mf.lme("distance ~ age", "~ 1 | Subject", data, correlation=CorCompSymm())
     assert fit.status == "stalled"
     assert "flat in some direction" in fit.optimum.message
+
+
+def test_covariates_may_be_arithmetic() -> None:
+    frame = read_frame({"t": [2.0, 4.0, 8.0], "x": [1.0, 2.0, 3.0]}, ["t", "x"])
+    halved = bind_residual(CorAR1(0.5, form="~ t/2"), None, frame)
+    assert halved is not None
+    np.testing.assert_allclose(dense(halved, halved.start)[0], [1.0, 0.5, 0.125])
+    power = bind_residual(None, VarPower(2.0, form="~ (x - 4)^2"), frame)
+    assert power is not None
+    np.testing.assert_allclose(power.at(power.start).sd, [81.0, 16.0, 1.0])
