@@ -280,6 +280,7 @@ def _settled(
         if rounds == 1:  # before it, all rows were alike: the optimum may be far away
             others = [_minimised(p, _GLANCE) for p in start.problem.start_points()]
             best = min([_minimised(start, _GLANCE), *others], key=lambda m: m.point.fun)
+            assert isinstance(best.point, ResidualEvaluation)
             start, nfev = best.point, nfev + sum(one.nfev for one in others)
         minimum = _minimised(start, control)
         nfev += minimum.nfev
