@@ -438,3 +438,12 @@ def test_covariates_may_be_arithmetic() -> None:
     power = bind_residual(None, VarPower(2.0, form="~ (x - 4)^2"), frame)
     assert power is not None
     np.testing.assert_allclose(power.at(power.start).sd, [81.0, 16.0, 1.0])
+
+
+def test_a_formula_as_weights_is_a_known_variance() -> None:
+    data = mf.datasets.load("orthodont")
+    written = mf.gls("distance ~ age", data, weights="~ age")
+    named = mf.gls("distance ~ age", data, weights=VarFixed("~ age"))
+    assert written.llf == named.llf
+    with pytest.raises(ModelError, match=r"not 'age'; for known weights w write VarFixed"):
+        mf.lme("distance ~ age", "~ 1 | Subject", data, weights="age")
