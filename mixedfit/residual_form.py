@@ -94,7 +94,6 @@ class ResidualForm:
         return Recipe.learn(text, frame)[0]
 
 
-@lru_cache(maxsize=256)
 def parse_form(text: str, what: str) -> ResidualForm:
     """Read the ``form`` of a residual structure.
 
@@ -120,6 +119,11 @@ def parse_form(text: str, what: str) -> ResidualForm:
         raise FormulaError(
             f"form of {what} must be a one-sided formula such as '~ time | subject', not {text!r}"
         )
+    return _parse_form(text, what)
+
+
+@lru_cache(maxsize=256)
+def _parse_form(text: str, what: str) -> ResidualForm:
     body = text.strip()[1:]
     left, bar, right = body.partition("|")
     left = left.strip()

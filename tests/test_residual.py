@@ -273,6 +273,7 @@ TIED = {
         (lambda: CorExp(-1.0, form="~ x"), "must be positive"),
         (lambda: CorExp(form="~ x", metric="cosine"), "'euclidean', 'manhattan' or 'maximum'"),
         (lambda: CorAR1(form="t | g"), "one-sided formula"),
+        (lambda: CorAR1(form=["~ t"]), "one-sided formula"),
         (lambda: CorAR1(form="~ fitted(.)"), "cannot use fitted values"),
         (lambda: CorAR1(form="~ t | "), "incomplete"),
         (lambda: VarPower(form="~ x"), "'x' is zero in 1 of 4 rows"),
@@ -435,6 +436,10 @@ def test_covariates_may_be_arithmetic() -> None:
     halved = bind_residual(CorAR1(0.5, form="~ t/2"), None, frame)
     assert halved is not None
     np.testing.assert_allclose(dense(halved, halved.start)[0], [1.0, 0.5, 0.125])
+    data = {"f": pd.Categorical(["u", "w", "v"], ["u", "v", "w"])}
+    coded = bind_residual(CorAR1(0.5, form="~ as.integer(f)"), None, read_frame(data, ["f"]))
+    assert coded is not None
+    np.testing.assert_allclose(dense(coded, coded.start)[0], [1.0, 0.25, 0.5])
     power = bind_residual(None, VarPower(2.0, form="~ (x - 4)^2"), frame)
     assert power is not None
     np.testing.assert_allclose(power.at(power.start).sd, [81.0, 16.0, 1.0])
