@@ -385,8 +385,11 @@ class Evaluation:
 
     def move(self, step: Array) -> Evaluation:
         """The criterion where a step in the coordinates leads."""
-        moved = tuple(structure.move(state, step[rows]) for structure, state, rows in self._terms())
-        return self.likelihood.at(moved)
+        return self.likelihood.at(self.moved_states(step))
+
+    def moved_states(self, step: Array) -> States:
+        """The states where a step in the coordinates of G leads."""
+        return tuple(structure.move(state, step[rows]) for structure, state, rows in self._terms())
 
     @cached_property
     def gradient(self) -> Array:
