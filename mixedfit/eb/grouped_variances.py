@@ -13,7 +13,7 @@ from scipy import special, stats
 
 from mixedfit.arrays import Array
 from mixedfit.eb.mixtures import quantiles
-from mixedfit.eb.regression import regression_table
+from mixedfit.eb.regression import new_unit_table, regression_table
 from mixedfit.eb.shrinkage import Behaviour, Shrinkage, check_level
 from mixedfit.eb.unequal_likelihood import (
     AtPoint,
@@ -315,6 +315,12 @@ class _Means(Behaviour):
         point = np.minimum(place - np.arange(J) * len(m), len(m) - 1)
         column = np.arange(J)
         return m[point, column] + np.sqrt(v[point, column]) * rng.standard_normal((n, J))
+
+    def predict(self, X: Any, level: float) -> pd.DataFrame:
+        if X is not None:
+            raise DataError("the model has no covariates; leave X out")
+        variance = np.nan_to_num(self.fit.covariance[0, 0])
+        return new_unit_table(self.fit.h.mu, float(variance), self.fit.h.tau2, level)
 
     def prior_density(self, values: Array) -> Array:
         if self.fit.h.tau2 == 0.0:
