@@ -23,8 +23,16 @@ import numpy as np
 
 from mixedfit.arrays import Array, IntArray
 from mixedfit.block_inverse import EffectsInverse
+from mixedfit.correlated_rows import (
+    RowsInverse,
+    correlated_blocks,
+    correlated_point,
+    diagonals,
+    uncorrelated_rows,
+)
 from mixedfit.elimination import Eliminated
 from mixedfit.fit import Fit
+from mixedfit.residual_likelihood import ResidualEvaluation
 from mixedfit.threads import one_thread
 from mixedfit.working import WorkingRows
 
@@ -89,7 +97,13 @@ class RowParts:
 
 def weighted_rows(fit: Fit, eliminated: Eliminated) -> Array:
     """Rows of ``V^-1[X y]``, shape (p + 1, n)."""
-    rows, products = fit.rows, fit.likelihood.products
+    if isinstance(fit.evaluation, ResidualEvaluation):
+        return fit.evaluation.solved_columns
+    return _solved(fit, fit.rows, eliminated)
+
+
+def _solved(fit: Fit, rows: WorkingRows, eliminated: Eliminated) -> Array:
+    products = fit.likelihood.products
     E = np.concatenate([rows.X, rows.y[None]])
     if not products.factors:
         return E
@@ -113,10 +127,13 @@ def _inverse_diagonal(rows: WorkingRows, inverse: EffectsInverse) -> Array:
 
 def row_parts(fit: Fit) -> RowParts:
     """The parts of every row of a fit."""
+    point = correlated_point(fit)
+    if point is not None:
+        return _correlated_parts(fit, point)
     with one_thread():
-        eliminated, rows = fit.evaluation.eliminated, fit.rows
+        eliminated, rows = fit.evaluation.eliminated, uncorrelated_rows(fit)
         remainder = fit.evaluation.remainder
-        E = weighted_rows(fit, eliminated)
+        E = _solved(fit, rows, eliminated)
         N = np.ones(fit.n)
         if rows.Z:
             N = _inverse_diagonal(rows, EffectsInverse(eliminated, rows))
@@ -143,39 +160,98 @@ def row_parts(fit: Fit) -> RowParts:
         )
 
 
+def _correlated_parts(fit: Fit, point: ResidualEvaluation) -> RowParts:
+    """The parts of rows whose residuals have a structure of their own."""
+    with one_thread():
+        rows, remainder = point.problem.rows.rows, point.remainder
+        whitening, E, C = point.whitened.whitening, point.solved_columns, remainder.P
+        N, RN, RNR = diagonals(point, RowsInverse(fit, point))
+        through, moved = C @ E[:-1], whitening.multiply(E[:-1])
+        V = np.square(whitening.sd)
+        for Z, T in zip(rows.Z, point.eliminated.T, strict=True):
+            V = V + np.square(T.T @ Z).sum(axis=0)
+        Py = remainder.v @ E
+        fixed = np.einsum("en,en->n", rows.X, through)
+        return RowParts(
+            E,
+            N,
+            np.maximum(N - np.einsum("en,en->n", E[:-1], through), 0.0),
+            Py,
+            whitening.multiply(Py[None])[0],
+            np.maximum(RNR - np.einsum("en,en->n", moved, C @ moved), 0.0),
+            1.0 - RN + np.einsum("en,en->n", moved, through),
+            fixed,
+            rows.y - remainder.b @ rows.X,
+            np.maximum(V - np.einsum("en,en->n", rows.X, C @ rows.X), 0.0),
+            np.ones(fit.n) if rows.root_weights is None else rows.root_weights,
+        )
+
+
 @dataclass(frozen=True)
 class Deleted:
-    """What each of m deletions does, in working coordinates and relative to ``sigma^2``.
+    """What each of m deletions does to the fixed effects, in the user's units.
 
-    Deletions after which the fixed effects cannot be estimated hold nan.
+    Deletions after which they cannot be estimated hold nan.
 
     Attributes
     ----------
     change : array of shape (m, p)
         ``b - b_(I)``.
-    variances : array of shape (m, p, p)
-        ``C_(I)``.
-    determinant : array of shape (m,)
-        ``|C_(I)| / |C|``.
+    se : array of shape (m, p)
+        Standard errors of ``b_(I)``.
+    cooks_distance, mdffits : array of shape (m,)
+        Squares of the change in the covariance of b and of ``b_(I)``, divided by p.
+    covratio : array of shape (m,)
+        Determinant of the covariance of ``b_(I)`` over that of b.
     """
 
     change: Array
-    variances: Array
-    determinant: Array
+    se: Array
+    cooks_distance: Array
+    mdffits: Array
+    covratio: Array
+
+    @classmethod
+    def of(cls, fit: Fit, change: Array, variances: Array, covratio: Array) -> Deleted:
+        """From changes (m, p) and covariances (m, p, p) relative to ``sigma^2``, working ones."""
+        sigma2 = fit.evaluation.remainder.r2 / fit.likelihood.df
+        to_user = fit.estimate.basis.scale * fit.estimate.basis.fixed.total
+        inverse = np.linalg.inv(fit.evaluation.remainder.P)
+        mdffits = np.full(len(change), np.nan)
+        known = np.isfinite(covratio)
+        solved = np.linalg.solve(variances[known], change[known][:, :, None])[:, :, 0]
+        mdffits[known] = np.einsum("ma,ma->m", change[known], solved)
+        spread = np.einsum("ca,mab,cb->mc", to_user, variances, to_user, optimize=True)
+        return cls(
+            change @ to_user.T,
+            np.sqrt(sigma2 * spread),
+            np.einsum("ma,ab,mb->m", change, inverse, change) / (sigma2 * fit.p),
+            mdffits / (sigma2 * fit.p),
+            covratio,
+        )
 
 
 def delete_rows(fit: Fit, parts: RowParts) -> Deleted:
     """Each row left out on its own.
 
     By the Sherman-Morrison identity, with ``x = C (V^-1 X)_i``: ``b - b_(i) = x (Py)_i / P_ii``
-    and ``C_(i) = C + x x' / P_ii``.
+    and ``C_(i) = C + x x' / P_ii``; and ``x'C^-1 x = N_ii - P_ii``.
     """
+    sigma2 = fit.evaluation.remainder.r2 / fit.likelihood.df
+    to_user = fit.estimate.basis.scale * fit.estimate.basis.fixed.total
     C = fit.evaluation.remainder.P
-    x = C @ parts.E[:-1]
+    x = to_user @ (C @ parts.E[:-1])
     P = np.where(parts.P > _NOTHING_LEFT * parts.N, parts.P, np.nan)
-    change = (x * (parts.Py / P)).T
-    variances = C + np.einsum("an,bn->nab", x, x / P)
-    return Deleted(change, variances, parts.N / P)
+    moved = parts.Py / P
+    spread = (to_user @ C @ to_user.T).diagonal()[:, None] + np.square(x) / P
+    cooks_distance = moved**2 * (parts.N - P) / (sigma2 * fit.p)
+    return Deleted(
+        (x * moved).T,
+        np.sqrt(sigma2 * spread).T,
+        cooks_distance,
+        cooks_distance * P / parts.N,
+        parts.N / P,
+    )
 
 
 def delete_groups(fit: Fit, parts: RowParts, codes: IntArray, m: int) -> Deleted:
@@ -193,6 +269,12 @@ def delete_groups(fit: Fit, parts: RowParts, codes: IntArray, m: int) -> Deleted
     with one_thread():
         p1 = len(parts.E)
         A = np.empty((m, p1, p1))
+        point = correlated_point(fit)
+        if point is not None:
+            for groups, rows, N in correlated_blocks(RowsInverse(fit, point), codes, m):
+                E = parts.E.T[rows]
+                A[groups] = E.transpose(0, 2, 1) @ np.linalg.solve(N, E)
+            return _after(fit, A)
         for groups, blocks in _batches(fit, parts, codes, m):
             A[groups] = _subtracted(*blocks)
         return _after(fit, A)
@@ -210,7 +292,7 @@ def _after(fit: Fit, A: Array) -> Deleted:
     root = vectors.transpose(0, 2, 1) @ L / np.sqrt(values)[:, :, None]
     variances = root.transpose(0, 2, 1) @ root
     change = np.einsum("mab,mb->ma", variances, (A @ remainder.v)[:, :-1])
-    return Deleted(change, variances, 1.0 / values.prod(axis=1))
+    return Deleted.of(fit, change, variances, 1.0 / values.prod(axis=1))
 
 
 def _subtracted(E: Array, Z: Array, G: Array) -> Array:
@@ -245,7 +327,7 @@ def _batches(
     fit: Fit, parts: RowParts, codes: IntArray, m: int
 ) -> Iterator[tuple[IntArray, tuple[Array, Array, Array]]]:
     """Levels of similar size with their rows of E, their Z and M among their effects, padded."""
-    rows, n, p1 = fit.rows, len(codes), len(parts.E)
+    rows, n, p1 = uncorrelated_rows(fit), len(codes), len(parts.E)
     codes = codes.astype(np.int64)  # small ones cannot number pairs
     order = np.argsort(codes, kind="stable")
     n_rows = np.bincount(codes, minlength=m)
