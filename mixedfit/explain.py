@@ -108,6 +108,11 @@ def explain(fit: Fit) -> Explanation:
             )
     else:
         findings = list(_stalled(fit))
+    findings += [
+        f"{name} of the residuals is at its limit: the likelihood only rises towards it, so that "
+        "it has no standard error; a simpler residual structure is nested in this one."
+        for name in optimum.limits
+    ]
     return Explanation(
         optimum.status, tuple(findings), tuple(dict.fromkeys(simpler)), tuple(_notes(fit))
     )
