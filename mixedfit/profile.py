@@ -26,7 +26,7 @@ from mixedfit.likelihood import Evaluation, Likelihood
 from mixedfit.optimize import Control, minimise
 from mixedfit.profile_criteria import CorrelationPath, FixedEffectPath, Path, PathPoint, ScalePath
 from mixedfit.threads import one_thread
-from mixedfit.variance_parameters import variance_parameters
+from mixedfit.variance_parameters import has_plain_residuals, variance_parameters
 
 __all__ = [
     "Curve",
@@ -180,7 +180,7 @@ class _Profiler:
     """The maximum likelihood optimum of a fit, and the path of each parameter."""
 
     def __init__(self, fit: Fit) -> None:
-        if len(fit.optimum.gradient) != fit.likelihood.n_params:
+        if not has_plain_residuals(fit):
             raise ModelError(
                 "profiles need residuals that are independent and have one variance; use "
                 "method='wald' or method='boot'"
