@@ -226,7 +226,8 @@ def moments(point: Evaluation, tangents: list[Array], rows: RowDirections | None
     Q = np.empty((n_directions + 1, n_directions + 1, p, p))
     Q[0], Q[:, 0] = -P, -P
     B = _without_effects(point, [sums.ZE[:p] for sums in products.factors])
-    Q[1:, 1:] = _products_of_directions(point, tangents, B)
+    if p:
+        Q[1:, 1:] = _products_of_directions(point, tangents, B)
     own = Moments(P, Q, T)
     return own if rows is None else _with_rows(own, rows, tangents, B)
 
@@ -290,7 +291,7 @@ def _without_effects(point: Evaluation, R: list[Array]) -> list[Array]:
     """``R - C_zz (G^-1 + C_zz)^-1 R``: ``Z'V^-1 v`` from ``Z'v``, one (m, k, J) a factor."""
     products = point.likelihood.products
     out = [r.copy() for r in R]
-    for f, x in enumerate(point.eliminated.solve(R) if R else []):
+    for f, x in enumerate(point.eliminated.solve(R) if R and len(R[0]) else []):
         for g, taken in enumerate(products.multiply(f, x)):
             out[g] -= taken
     return out
