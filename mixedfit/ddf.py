@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol, cast, get_args
 
 import numpy as np
@@ -227,8 +227,16 @@ def inference(fit: Fit, ddf: Ddf | None = None) -> FixedInference:
     key = f"inference {ddf}"
     if key not in fit.computed:
         with one_thread():
-            fit.computed[key] = _MAKERS[ddf](fit)
+            fit.computed[key] = _with_verdict(fit, _MAKERS[ddf](fit))
     return cast("FixedInference", fit.computed[key])
+
+
+def _with_verdict(fit: Fit, made: FixedInference) -> FixedInference:
+    """The same with a warning where the search did not end at an optimum."""
+    if fit.optimum.status != "stalled":
+        return made
+    warning = "The fit is stalled: do not trust standard errors, degrees of freedom or p-values."
+    return replace(made, note=f"{warning} {made.note}".strip())
 
 
 def check_ddf(ddf: str) -> Ddf:

@@ -171,3 +171,12 @@ def test_results_are_the_same_after_pickling():
         pd.testing.assert_frame_equal(
             pd.DataFrame(again.coef_table(ddf=ddf)), pd.DataFrame(fit.coef_table(ddf=ddf))
         )
+
+
+def test_stalled_fits_carry_a_warning():
+    data = references.data("sleepstudy")
+    control = mf.Control(max_evaluations=2)
+    fit = mf.lmer("Reaction ~ Days + (Days | Subject)", data, start=[5, 3, 4], control=control)
+    assert fit.status == "stalled"
+    for ddf in ("satterthwaite", "residual"):
+        assert "do not trust" in inference(fit.fit, ddf).note
