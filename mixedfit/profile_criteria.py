@@ -32,6 +32,8 @@ __all__ = ["CorrelationPath", "FixedEffectPath", "Path", "PathPoint", "ScalePath
 
 # Standard deviation relative to its estimate below which it counts as zero.
 _SMALLEST = 1e-6
+# How near to its limit an estimated correlation counts as at it.
+_AT_LIMIT = 1e-6
 
 
 class PathPoint(ABC):
@@ -479,8 +481,12 @@ class CorrelationPath(Path):
             assert room is not None
             fall, rise = (float(side[chart.coordinate]) for side in room)
             self.limits = (self.x + fall, self.x + rise)
+        state = chart.state.copy()
+        for limit in self.limits:
+            if abs(self.x - limit) < _AT_LIMIT:
+                self.x = state[chart.place] = limit
         held = Held(chart.structure, chart.coordinate)
-        point = _held_at(like, optimum.states, term, held, chart.state)
+        point = _held_at(like, optimum.states, term, held, state)
         self.likelihood, self.states = point.likelihood, point.states
 
     def value(self, x: float) -> float:
