@@ -12,8 +12,9 @@ As in lme4, the likelihood is the full one also where the fit maximised the rest
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,7 @@ import scipy
 from mixedfit.arrays import Array
 from mixedfit.errors import ModelError
 from mixedfit.fit import Fit
-from mixedfit.likelihood import Evaluation, Likelihood
+from mixedfit.likelihood import Evaluation, Likelihood, States
 from mixedfit.optimize import Control, minimise
 from mixedfit.profile_criteria import CorrelationPath, FixedEffectPath, Path, PathPoint, ScalePath
 from mixedfit.threads import one_thread
@@ -38,12 +39,17 @@ __all__ = [
     "quantile_of",
 ]
 
+T = TypeVar("T")
+
 # Points of a curve between zeta = 0 and the cutoff, as in lme4.
 _STEPS = 8
 # How near zeta comes to the quantile at the ends of an interval.
 _NEAR = 1e-6
 # zeta up to which a variance counts as little.
 _LITTLE = 0.3
+# How much lower a minimum must be to count as another, and how often the search starts again there.
+_LOWER = 1e-5
+_MOST_RESTARTS = 10
 _SEARCH = Control(tolerance=1e-9)
 
 
@@ -183,6 +189,14 @@ def chosen_parameters(fit: Fit, parameters: Sequence[str] | str | None) -> list[
     return [labels.index(name) for name in wanted]
 
 
+class _LowerMinimumError(Exception):
+    """The criterion is lower somewhere along a path than at the optimum it starts from."""
+
+    def __init__(self, states: States) -> None:
+        super().__init__()
+        self.states = states
+
+
 class _Profiler:
     """The maximum likelihood optimum of a fit, and the path of each parameter."""
 
@@ -196,6 +210,17 @@ class _Profiler:
         self.labels = parameter_labels(fit)
         self.variances = variance_parameters(fit)
         self.optimum = _ml_optimum(fit)
+
+    def each(self, chosen: Sequence[int], told: Callable[[int], T]) -> list[T]:
+        """What is told of each chosen parameter, all from the lowest minimum met on the way."""
+        for _ in range(_MOST_RESTARTS):
+            try:
+                return [told(place) for place in chosen]
+            except _LowerMinimumError as lower:
+                self.optimum = minimise(self.optimum.likelihood.at(lower.states)).point
+        raise ModelError(
+            "the likelihood has too many maxima for a profile; use a simpler random part"
+        )
 
     def path(self, place: int) -> Path:
         """The path of one parameter."""
@@ -299,6 +324,8 @@ class _Search:
 
     def _minimised(self, point: PathPoint) -> _Solved:
         found: PathPoint = minimise(point, _SEARCH).point
+        if found.fun < self.minimum - _LOWER:
+            raise _LowerMinimumError(self.path.common_states(found.evaluation.states))
         squared = max(found.fun - self.minimum, 0.0)
         side = 1.0 if found.x >= self.path.x else -1.0
         if squared >= self.ceiling:
@@ -459,15 +486,16 @@ def profile_interval(
     """
     z = quantile_of(level)
     chosen = chosen_parameters(fit, parameters)
-    rows = []
     with one_thread():
         profiler = _Profiler(fit)
-        for place in chosen:
+
+        def ends(place: int) -> tuple[float, float]:
             if profiler.undefined(place):
-                rows.append((-1.0, 1.0))
-                continue
+                return -1.0, 1.0
             search = profiler.search(place)
-            rows.append((search.end(z, -1.0), search.end(z, 1.0)))
+            return search.end(z, -1.0), search.end(z, 1.0)
+
+        rows = profiler.each(chosen, ends)
     index = pd.Index([profiler.labels[place] for place in chosen])
     return pd.DataFrame(rows, index=index, columns=["lower", "upper"])
 
@@ -490,16 +518,17 @@ def profile(
     """
     cutoff = quantile_of(level)
     chosen = chosen_parameters(fit, parameters)
-    curves = {}
     with one_thread():
         profiler = _Profiler(fit)
-        for place in chosen:
+
+        def curve(place: int) -> Curve:
             name = profiler.labels[place]
             if profiler.undefined(place):
-                curves[name] = _flat(name)
-                continue
-            curves[name] = profiler.search(place).curve(name, cutoff)
-    return Profile(curves, cutoff)
+                return _flat(name)
+            return profiler.search(place).curve(name, cutoff)
+
+        curves = profiler.each(chosen, curve)
+    return Profile({made.parameter: made for made in curves}, cutoff)
 
 
 def _flat(name: str) -> Curve:

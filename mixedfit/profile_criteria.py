@@ -167,6 +167,10 @@ class Path(ABC):
             )
         )
 
+    def common_states(self, states: States) -> States:
+        """States in the likelihood's own charts, where a search could start."""
+        return states
+
     def onward(self, point: PathPoint, x: float) -> PathPoint:
         """Another value of the parameter, the others moved along to first order."""
         step = point.following * min(max(x - point.x, -self.trusted), self.trusted)
@@ -488,6 +492,11 @@ class CorrelationPath(Path):
         held = Held(chart.structure, chart.coordinate)
         point = _held_at(like, optimum.states, term, held, state)
         self.likelihood, self.states = point.likelihood, point.states
+        self._own = like.structures[term][1]
+
+    def common_states(self, states: States) -> States:
+        T = self.likelihood.structures[self.term][1].factor(states[self.term])
+        return (*states[: self.term], self._own.start(T @ T.T), *states[self.term + 1 :])
 
     def value(self, x: float) -> float:
         return math.sin(x) if self.on_angle else x

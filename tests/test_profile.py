@@ -281,3 +281,14 @@ def test_a_correlation_at_its_limit() -> None:
     assert upper == 1.0
     assert -1.0 < lower < 0.99
     np.testing.assert_allclose(read, got, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["intercept", "double bar"])
+def test_a_lower_minimum_met_on_the_way_is_taken(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit = mf.lmer(PATTERNS[name].formula, frame(), method="ML").fit
+    want = profile_interval(fit)
+    off = tuple(3.0 * state for state in fit.likelihood.unit)
+    monkeypatch.setattr("mixedfit.profile._ml_optimum", lambda fit: fit.likelihood.at(off))
+    np.testing.assert_allclose(profile_interval(fit), want, rtol=1e-3, atol=1e-3)
