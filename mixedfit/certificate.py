@@ -32,7 +32,7 @@ _NO_VARIANCE = 1e-6
 # Smallest eigenvalue relative to the largest at which the Hessian counts as singular.
 _FLAT = 1e-9
 # The same where the Hessian is partly a difference of gradients.
-_FLAT_DIFFERENCED = 1e-6
+_FLAT_DIFFERENCED = 1e-5
 # Smallest eigenvalue relative to the largest of residual parameters that may be on a ridge, and
 # the rise of the criterion over a long step below which they are.
 _SHALLOW = 1e-4
