@@ -19,6 +19,7 @@ from mixedfit.arrays import Array
 from mixedfit.covariance import Structure
 from mixedfit.errors import ModelError
 from mixedfit.identify import at_limit, moving_directions
+from mixedfit.kinks import every_step_rises
 from mixedfit.likelihood import Evaluation, Likelihood, States
 from mixedfit.linalg import left_singular, symmetric_eigen
 from mixedfit.optimize import Minimum, held_at_bounds
@@ -194,7 +195,9 @@ def certify(
     moves = None if everywhere else moving_directions(point, held)
     smallest, largest = _extreme_curvature(point, moves)
     flat = _FLAT_DIFFERENCED if residual_names else _FLAT
-    if not minimum.converged:
+    if not minimum.converged and residual_names and every_step_rises(point):
+        message = "at a kink of the criterion, which rises with every step"
+    elif not minimum.converged:
         worst = int(np.argmax(np.abs(gradient)))
         status, message = (
             "stalled",

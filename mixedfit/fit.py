@@ -17,6 +17,7 @@ from mixedfit.design import Design
 from mixedfit.errors import ModelError
 from mixedfit.estimate import Estimate
 from mixedfit.identify import check_identified
+from mixedfit.kinks import rest_at_kink
 from mixedfit.likelihood import Evaluation, Likelihood, Method, States
 from mixedfit.optimize import Control, Minimum, minimise
 from mixedfit.residual import Whitening
@@ -265,6 +266,9 @@ def _looked_elsewhere(
     if found is not best:
         found = _minimised(found.point, control, _APART)
         nfev += found.nfev
+    if points and not found.converged:
+        resting, looked = rest_at_kink(found.point)
+        found, nfev = replace(found, point=resting), nfev + looked
     return replace(found, nfev=nfev)
 
 
