@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
 import mixedfit as mf
+from mixedfit.eb.conjugate import BetaLaw
 from mixedfit.eb.count_likelihood import BetaBinomial, GammaPoisson, maximise
 from mixedfit.eb.rising import log_rising_excess
 from mixedfit.eb.shares import _derivatives, _value
@@ -86,6 +87,14 @@ def test_rising_factorials_are_sums_of_logarithms(a):
     np.testing.assert_allclose(a * F1, slopes, **near)
     bends = [(i * (2 * a + i) / (a + i) ** 2).sum() for i in terms]
     np.testing.assert_allclose(a**2 * F2, bends, **near)
+
+
+@pytest.mark.parametrize("p", [1e-3, 0.025, 0.5, 0.9995])
+def test_beta_quantiles_are_the_library_s(p):
+    rng = np.random.default_rng(0)
+    a, b = 10.0 ** rng.uniform(-1, 6, (2, 3000))
+    expected = special.betaincinv(a, b, p)
+    np.testing.assert_allclose(BetaLaw().ppf(p, a, b), expected, rtol=1e-11)
 
 
 @pytest.mark.parametrize("family", [BetaBinomial, GammaPoisson])
