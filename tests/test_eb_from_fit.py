@@ -152,7 +152,7 @@ def test_levels_with_one_row_have_no_slope_of_their_own():
     result = fit.shrinkage()
     assert result.posterior["estimate"][:2].isna().all()
     assert result.posterior["mean"].notna().all()
-    assert "1 levels have too few rows" in result.notes[0]
+    assert "of their own: 1 level," in result.notes[0]
 
 
 def test_a_zero_variance_is_complete_pooling():

@@ -22,6 +22,7 @@ from scipy import stats
 from mixedfit.arrays import Array, IntArray
 from mixedfit.eb.regression import new_unit_table, regression_table
 from mixedfit.eb.shrinkage import Behaviour, Shrinkage, check_level
+from mixedfit.eb.units import counted
 from mixedfit.errors import ModelError
 from mixedfit.fit import Fit
 from mixedfit.linalg import solve_spd
@@ -325,8 +326,8 @@ def _notes(levels: Levels, columns: IntArray) -> tuple[str, ...]:
     missing = int(np.isnan(levels.raw[0]).any(axis=1).sum())
     if missing:
         notes.append(
-            f"{missing} levels have too few rows for coefficients of their own: no-pooling "
-            "estimates are missing."
+            f"Too few rows for coefficients of their own: {counted(missing, 'level')}, whose "
+            "no-pooling estimates are missing."
         )
     G = levels.fit.estimate.covariances[levels.f]
     if (G.diagonal()[columns] == 0.0).any():

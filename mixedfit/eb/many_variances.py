@@ -13,7 +13,7 @@ from scipy import stats
 
 from mixedfit.arrays import Array, BoolArray
 from mixedfit.eb.shrinkage import Behaviour, Shrinkage, check_level
-from mixedfit.eb.units import read_labels, read_units, refuse
+from mixedfit.eb.units import counted, read_labels, read_units, refuse
 from mixedfit.eb.variance_prior import (
     VariancePrior,
     fit_prior,
@@ -142,7 +142,8 @@ def _fitted(
     if zero:
         half = " More than half are 0: the prior is unreliable." if 2 * zero > used.sum() else ""
         notes.append(
-            f"{zero} variances are 0; the prior took them as 1e-5 of the median variance.{half}"
+            f"Zero: {counted(zero, 'variance')}, taken as 1e-5 of the median variance for the "
+            f"prior.{half}"
         )
     if np.isinf(prior.df):
         notes.append(
@@ -151,7 +152,9 @@ def _fitted(
         )
     if used.all():
         return prior, tuple(notes)
-    notes.append(f"{int((~used).sum())} units have no degrees of freedom; they get the prior.")
+    notes.append(
+        f"Without degrees of freedom: {counted(int((~used).sum()), 'unit')}, given the prior."
+    )
     return _extended(prior, covariate, used), tuple(notes)
 
 
