@@ -497,7 +497,11 @@ def _tails(level: float) -> tuple[float, float]:
     return 0.5 * (1.0 - level), 0.5 * (1.0 + level)
 
 
-def _parts(total: int, width: int, size: int = 4_000_000) -> list[slice]:
-    """Slices of 0 to total with at most `size` numbers when each has `width`."""
-    step = max(1, size // max(width, 1))
+# Numbers held at once where units meet many tau^2.
+_HELD = 4_000_000
+
+
+def _parts(total: int, width: int) -> list[slice]:
+    """Slices of 0 to total with at most `_HELD` numbers when each has `width`."""
+    step = max(1, _HELD // max(width, 1))
     return [slice(start, min(start + step, total)) for start in range(0, total, step)]
