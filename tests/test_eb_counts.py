@@ -57,6 +57,30 @@ def test_maximum_and_posterior_are_those_of_the_reference(name):
     np.testing.assert_allclose(relative, np.sqrt(np.diag(V)), rtol=1e-4)
 
 
+def test_regressions_are_those_of_mass_and_vgam():
+    # glm.nb(Claims ~ old + small + offset(log(Holders))), MASS 7.3-58.2.
+    claims = data("insurance")
+    X = {
+        "old": (claims["Age"] == ">35").astype(float),
+        "small": claims["Group"].astype(str).str.startswith("<").astype(float),
+    }
+    result = mf.eb.gamma_poisson(claims["Claims"], claims["Holders"], X=X)
+    np.testing.assert_allclose(
+        result.coefficients["estimate"], [-1.67361577, -0.276468532, -0.311547967], rtol=1e-7
+    )
+    assert result.prior["shape"] == pytest.approx(38.3013857, rel=1e-7)
+    assert result.llf == pytest.approx(-212.1455387, abs=1e-7)
+    # vglm(cbind(R, N - R) ~ factor(grp) + hb, betabinomial(zero = 2)), VGAM 1.1-7.
+    rats = data("lirat")
+    X = {f"grp{k}": (rats["grp"] == k).astype(float) for k in "234"} | {"hb": rats["hb"]}
+    result = mf.eb.beta_binomial(rats["R"], rats["N"], X=X)
+    expected = [2.129124232, -2.440303533, -2.836818728, -2.286557001, -0.169293973]
+    np.testing.assert_allclose(result.coefficients["estimate"], expected, rtol=1e-6)
+    rho = result.prior["rho"]
+    assert np.log(rho / (1.0 - rho)) == pytest.approx(-1.177181072, rel=1e-6)
+    assert result.llf == pytest.approx(-93.01592232, abs=1e-7)
+
+
 # -- teaching examples ---------------------------------------------------------------------------
 
 
