@@ -278,7 +278,10 @@ class Shrinkage:
             tables.append(_coefficients(self.coefficients))
         if self.heterogeneity is not None:
             tables.append(_series("Heterogeneity", self.heterogeneity))
-        tables.append(_units(self.posterior, self.level))
+        units = self.posterior.iloc[:_ROWS_SHOWN]
+        if self.mse is not None:
+            units = units.assign(mse=self.mse.to_numpy()[:_ROWS_SHOWN])
+        tables.append(_units(units, self.n_units - len(units), self.level))
         return Summary("Empirical Bayes", facts, tables, self.notes)
 
     def __repr__(self) -> str:
@@ -329,13 +332,17 @@ def _series(title: str, values: pd.Series) -> Table:
     return Table(title, [TableColumn("", names, "left"), TableColumn("value", cells)])
 
 
-def _units(posterior: pd.DataFrame, level: float) -> Table:
-    shown = posterior.iloc[:_ROWS_SHOWN]
+def _cells(values: pd.Series) -> list[str]:
+    if pd.api.types.is_integer_dtype(values.dtype):
+        return [str(value) for value in values]
+    return format_numbers(values)
+
+
+def _units(shown: pd.DataFrame, left: int, level: float) -> Table:
     numbers = shown.select_dtypes("number").drop(columns="label", errors="ignore")
     columns = [
         TableColumn("unit", [str(label) for label in shown["label"]], "left"),
-        *(TableColumn(str(name), format_numbers(numbers[name])) for name in numbers.columns),
+        *(TableColumn(str(name), _cells(numbers[name])) for name in numbers.columns),
     ]
-    left = len(posterior) - len(shown)
     notes = [f"  ... and {left} more units"] if left else []
     return Table(f"Units ({100 * level:g}% intervals)", columns, notes)
