@@ -67,6 +67,20 @@ def test_moderated_t_is_limmas():
     np.testing.assert_allclose(top["p_adjusted"], expected["top20"]["adj.P.Val"], rtol=1e-9)
 
 
+@pytest.mark.parametrize("k", range(4))
+def test_moderated_t_of_small_sets_is_limmas(k):
+    given_set = reference("moderated_t_small")["sets"][k]
+    numbers = {name: np.array(given_set[name], float) for name in ("b", "su", "s2", "df", "x")}
+    for expected in given_set["cases"]:
+        table = mf.eb.moderated_t(
+            *(numbers[name] for name in ("b", "su", "s2", "df")),
+            covariate=numbers["x"] if expected["covariate"] else None,
+            robust=expected["robust"],
+        ).posterior
+        for name in ("t", "p", "log_odds"):
+            np.testing.assert_allclose(table[name], expected[name], rtol=1e-6, atol=1e-8)
+
+
 def test_moderated_interval_and_test_agree():
     effect, s2 = two_groups()
     table = mf.eb.moderated_t(effect, np.sqrt(2 / 3), s2, 4).posterior
