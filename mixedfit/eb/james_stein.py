@@ -209,6 +209,7 @@ def _result(
         behaviour=_PointEstimates(),
         heterogeneity=_sizes(data, target, *sizes),
         prior_name=f"none (toward {target.words})",
+        uncertainty="",
         notes=tuple(notes),
     )
 
