@@ -87,8 +87,7 @@ def _at_bounds(fit: PriorFit) -> tuple[str, ...]:
         shape.names, values, fit.theta, shape.bounds, strict=True
     ):
         if at <= low + 1e-3 or at >= high - 1e-3:
-            shown = f"{round(value, 6):.3g}"
-            out.append(f"The estimate of {name} is at its limit ({shown}) and has no error.")
+            out.append(f"The estimate of {name} is at its limit ({value:.3g}) and has no error.")
     return tuple(out)
 
 

@@ -353,8 +353,11 @@ class PriorFit:
     @property
     def natural(self) -> tuple[Array, Array]:
         """The shape's parameters and their standard errors, both (m,)."""
-        values, slopes = self.likelihood.shape.natural(self.theta, self.likelihood.scale)
+        shape = self.likelihood.shape
+        values, slopes = shape.natural(self.theta, self.likelihood.scale)
         variances = np.diag(self.covariance)[: len(values)]
+        if shape.names[0] == "pi0" and abs(self.theta[0]) > _FAR - 1e-3:
+            values[0] = round(values[0])  # at its limit a share is 0 or 1
         return values, np.abs(slopes) * np.sqrt(variances)
 
     @property
