@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -479,13 +480,17 @@ def _random_part(
     fixed: tuple[Array, Recipe],
 ) -> tuple[tuple[GroupingFactor, ...], tuple[RandomTerm, ...]]:
     """Grouping factors and terms, both by decreasing number of levels as lme4 lists them."""
-    groups = {effect.group: None for effect in effects}
-    learned = [GroupingFactor.learn(group, frame) for group in groups]
-    learned.sort(key=lambda factor: -factor.n_levels)
-    place = {factor.variables: i for i, factor in enumerate(learned)}
-    for factor in learned:
+    by_group = {
+        group: GroupingFactor.learn(group, frame) for group in {e.group: None for e in effects}
+    }
+    for factor in by_group.values():
         _check_factor(factor, frame.n)
-    ordered = sorted(effects, key=lambda effect: -learned[place[effect.group]].n_levels)
+    sizes = [by_group[effect.group].n_levels for effect in effects]
+    ordered = list(effects)
+    if any(a < b for a, b in pairwise(sizes)):  # lme4 then turns the order of equals round
+        ordered = [effects[i] for i in np.argsort(sizes, kind="stable")[::-1]]
+    learned = [by_group[group] for group in {effect.group: None for effect in ordered}]
+    place = {factor.variables: i for i, factor in enumerate(learned)}
     terms = tuple(
         _random_term(
             effect,

@@ -71,8 +71,10 @@ FUNCTIONS: dict[str, Any] = {
 # What an expression calls the contrast matrix given for a factor: this and the factor's name.
 CONTRASTS = "contrasts of "
 
-# Names in calls that are not columns: R's constant, and formulaic's contrasts.
-_CONSTANTS = {"pi", "Treatment", "Sum", "Helmert", "Poly", "Diff"}
+# A name that is no column: R's constant.
+_CONSTANTS = {"pi"}
+# Formulaic's names of contrasts, no columns where they say how C() codes one.
+_CONTRAST_NAMES = {"Treatment", "Sum", "Helmert", "Poly", "Diff"}
 
 
 @lru_cache(maxsize=512)
@@ -123,10 +125,17 @@ def _factor_variables(factor: Factor) -> frozenset[str]:
         raise FormulaError(f"{factor.expr!r} cannot be read") from None
     called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
     owners = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    codings = {
+        id(node)
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "C"
+        for node in [*call.args[1:], *(keyword.value for keyword in call.keywords)]
+        if isinstance(node, ast.Name) and node.id in _CONTRAST_NAMES
+    }
     names = {
         node.id
         for node in ast.walk(tree)
-        if isinstance(node, ast.Name) and id(node) not in called | owners
+        if isinstance(node, ast.Name) and id(node) not in called | owners | codings
     }
     names -= _CONSTANTS
     plain = {name for name in names if not name.startswith("_quoted_")}
