@@ -44,11 +44,18 @@ class Structure(ABC):
         the identity.
     uncorrelated : bool
         Whether G is diagonal.
+    lowest_correlation : float
+        The correlation at which G becomes singular from below.
     """
 
     size: int
     equivariance: ClassVar[Equivariance]
     uncorrelated: ClassVar[bool] = False
+
+    @property
+    def lowest_correlation(self) -> float:
+        """The correlation at which G becomes singular from below."""
+        return -1.0
 
     @property
     @abstractmethod
@@ -301,15 +308,11 @@ class _ScaledCorrelation(_Parametric):
         return 1 + (1 if self.homogeneous else self.size)
 
     @property
-    def _lowest_correlation(self) -> float:
-        return -1.0
-
-    @property
     def bounds(self) -> tuple[Array, Array]:
         # One common s enters as its square: it may pass zero, where its slope is zero too.
         lower = np.full(self.n_params, -np.inf if self.homogeneous else 0.0)
         upper = np.full(self.n_params, np.inf)
-        lower[-1], upper[-1] = self._lowest_correlation, 1.0
+        lower[-1], upper[-1] = self.lowest_correlation, 1.0
         return lower, upper
 
     @abstractmethod
@@ -329,7 +332,7 @@ class _ScaledCorrelation(_Parametric):
 
     def _state(self, s: Array, rho: float, inside: float = 0.9) -> Array:
         """A state, its correlation at most this share of the way to its bounds."""
-        rho = np.clip(rho, inside * self._lowest_correlation, inside)
+        rho = np.clip(rho, inside * self.lowest_correlation, inside)
         return np.append(np.sqrt(np.mean(s**2)) if self.homogeneous else s, rho)
 
     def start(self, G: Array) -> Array:
@@ -340,7 +343,7 @@ class _ScaledCorrelation(_Parametric):
         s = np.sqrt(np.maximum(np.diagonal(G), 1e-12))
         scales = [np.full_like(s, one) for one in s] if self.homogeneous else [s]
         for scale in scales:
-            for rho in (0.6, 0.0, 0.6 * self._lowest_correlation):
+            for rho in (0.6, 0.0, 0.6 * self.lowest_correlation):
                 yield self._state(scale, rho)
 
     def factor(self, state: Array) -> Array:
@@ -403,7 +406,7 @@ class CompoundSymmetry(_ScaledCorrelation):
         return np.stack([np.eye(self.size), 1.0 - np.eye(self.size)])
 
     @property
-    def _lowest_correlation(self) -> float:
+    def lowest_correlation(self) -> float:
         return -1.0 / (self.size - 1)
 
     def _correlation(self, rho: float) -> tuple[Array, Array, Array]:

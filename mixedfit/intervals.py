@@ -14,8 +14,20 @@ from mixedfit.bootstrap import BootstrapInterval, bootstrap
 from mixedfit.ddf import Ddf, inference
 from mixedfit.errors import ModelError
 from mixedfit.fit import Fit
-from mixedfit.profile import chosen_parameters, parameter_labels, profile_interval, quantile_of
-from mixedfit.variance_parameters import parameter_gradients, parameter_values, variance_parameters
+from mixedfit.profile import (
+    chosen_parameters,
+    parameter_labels,
+    places_of,
+    profile_interval,
+    quantile_of,
+)
+from mixedfit.residual_intervals import residual_intervals
+from mixedfit.variance_parameters import (
+    VarianceParameter,
+    parameter_gradients,
+    parameter_values,
+    variance_parameters,
+)
 from mixedfit.vcov import component_covariance
 
 __all__ = ["IntervalMethod", "confidence_intervals", "wald_intervals"]
@@ -56,9 +68,10 @@ def confidence_intervals(
     quantile_of(level)
     if method == "profile":
         return profile_interval(fit, level, parameters)
-    chosen = chosen_parameters(fit, parameters)
     if method == "wald":
-        return wald_intervals(fit, level, ddf).iloc[chosen]
+        table = wald_intervals(fit, level, ddf)
+        return table.iloc[places_of(parameters, list(table.index))]
+    chosen = chosen_parameters(fit, parameters)
     if method == "boot":
         return bootstrap(fit, n, seed).conf_int(level, interval).iloc[chosen]
     raise ModelError(f"method must be 'wald', 'profile' or 'boot', not {method!r}")
@@ -68,7 +81,9 @@ def wald_intervals(fit: Fit, level: float = 0.95, ddf: Ddf | None = None) -> pd.
     """Intervals from standard errors.
 
     Fixed effects get quantiles of t with the degrees of freedom of the method; standard deviations
-    are taken on the log scale and correlations on that of Fisher's z, with normal quantiles.
+    are taken on the log scale and correlations on that of Fisher's z (of compound symmetry from its
+    lowest value), with normal quantiles; parameters of a residual structure on that of its
+    coordinates.
 
     Returns
     -------
@@ -80,11 +95,18 @@ def wald_intervals(fit: Fit, level: float = 0.95, ddf: Ddf | None = None) -> pd.
     half = scipy.stats.t.ppf(0.5 + 0.5 * level, fixed.df(unit)) * fixed.se(unit)
     beta = fit.estimate.beta
     rows = np.vstack([np.column_stack([beta - half, beta + half]), _variances(fit, level)])
-    return pd.DataFrame(rows, index=pd.Index(parameter_labels(fit)), columns=["lower", "upper"])
+    table = pd.DataFrame(rows, index=pd.Index(parameter_labels(fit)), columns=["lower", "upper"])
+    if fit.design.residual is None:
+        return table
+    residual = residual_intervals(fit, level)
+    residual.index = pd.Index([f"residual[{name}]" for name in residual.index], dtype=object)
+    return pd.concat([table.iloc[:-1], residual, table.iloc[-1:]])
 
 
 def _variances(fit: Fit, level: float) -> Array:
     """Wald intervals of the variance parameters, (m, 2)."""
+    if not len(fit.optimum.gradient):
+        return _of_chi_square(fit, level)
     parameters = variance_parameters(fit)
     values = parameter_values(fit, parameters)
     gradients = parameter_gradients(fit, parameters)
@@ -93,10 +115,27 @@ def _variances(fit: Fit, level: float) -> Array:
         se = np.sqrt(np.einsum("ir,rs,is->i", gradients, covariance, gradients))
         half = quantile_of(level) * se
         is_cor = np.array([p.kind == "cor" for p in parameters])
-        inside = np.where(is_cor, np.abs(values) < 1.0 - 1e-9, values > 0.0)
-        scale = np.where(is_cor, 1.0 - values**2, values)
-        centre = np.where(is_cor, np.arctanh(values), np.log(values))
+        lowest = np.array([_lowest(fit, p) for p in parameters])
+        width = 1.0 - lowest
+        inside = np.where(is_cor, (values > lowest + 1e-9) & (values < 1.0 - 1e-9), values > 0.0)
+        scale = np.where(is_cor, (values - lowest) * (1.0 - values) / width, values)
+        centre = np.where(is_cor, np.log((values - lowest) / (1.0 - values)), np.log(values))
         ends = np.stack([centre - half / scale, centre + half / scale], axis=1)
-        out = np.where(is_cor[:, None], np.tanh(ends), np.exp(ends))
+        correlations = lowest[:, None] + width[:, None] / (1.0 + np.exp(-ends))
+        out = np.where(is_cor[:, None], correlations, np.exp(ends))
     out[~inside | ~(half > 0.0)] = np.nan
     return out
+
+
+def _of_chi_square(fit: Fit, level: float) -> Array:
+    """The exact interval of sigma where it is the only variance parameter, (1, 2)."""
+    df = fit.n - fit.p
+    tails = scipy.stats.chi2.ppf([0.5 + 0.5 * level, 0.5 - 0.5 * level], df)
+    return fit.estimate.sigma * np.sqrt(df / tails)[None, :]
+
+
+def _lowest(fit: Fit, parameter: VarianceParameter) -> float:
+    """The lowest value of a correlation; -1 for other parameters."""
+    if parameter.kind != "cor":
+        return -1.0
+    return fit.design.terms[parameter.term].structure.lowest_correlation

@@ -34,6 +34,7 @@ __all__ = [
     "Profile",
     "chosen_parameters",
     "parameter_labels",
+    "places_of",
     "profile",
     "profile_interval",
     "quantile_of",
@@ -178,7 +179,11 @@ def parameter_labels(fit: Fit) -> list[str]:
 
 def chosen_parameters(fit: Fit, parameters: Sequence[str] | str | None) -> list[int]:
     """Places of the named parameters among all."""
-    labels = parameter_labels(fit)
+    return places_of(parameters, parameter_labels(fit))
+
+
+def places_of(parameters: Sequence[str] | str | None, labels: list[str]) -> list[int]:
+    """Places of names among labels; all where none is given."""
     if parameters is None:
         return list(range(len(labels)))
     wanted = [parameters] if isinstance(parameters, str) else list(parameters)

@@ -54,9 +54,10 @@ def residual_intervals(fit: Fit, level: float = 0.95) -> pd.DataFrame:
     half = quantile * np.sqrt(np.maximum(covariance.diagonal(), 0.0))
     names, _ = residual.describe(delta)
     free = len(names) - residual.n_params
-    ends = np.stack(
-        [residual.describe(delta + sign * half)[1][free:] for sign in (-1.0, 1.0)], axis=1
-    )
+    with np.errstate(over="ignore"):  # a range may reach to infinity
+        ends = np.stack(
+            [residual.describe(delta + sign * half)[1][free:] for sign in (-1.0, 1.0)], axis=1
+        )
     ends[half == 0.0] = np.nan
     general = _general(residual)
     if general is not None:

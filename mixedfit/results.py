@@ -1069,7 +1069,8 @@ class MixedResults:
         -------
         DataFrame
             One row a parameter: lower, upper. Rows are the fixed effects, standard deviations
-            ``sd[Subject, Days]``, correlations ``cor[Subject, Intercept, Days]`` and ``sigma``.
+            ``sd[Subject, Days]``, correlations ``cor[Subject, Intercept, Days]`` and ``sigma``, and
+            for Wald intervals residual parameters, ``residual[Phi]``.
             The lower end of a standard deviation is zero where the data do not exclude zero; a
             Wald interval of a parameter at its limit is missing.
 
