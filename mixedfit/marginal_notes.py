@@ -49,10 +49,11 @@ def grid_notes(
     if held:
         values = ", ".join(f"{name} = {_shown(others[name].levels[0])}" for name in held)
         notes.append(f"At {values}.")
+    told = set(names) if slope is None else {slope}
     hidden = [
         term.label
         for term in grid.design.recipe.terms
-        if term.variables & {*names, slope} and term.variables & (set(others) - {slope})
+        if term.variables & told and term.variables & (set(others) - {slope})
     ]
     if hidden:
         what = "interaction" if len(hidden) == 1 else "interactions"

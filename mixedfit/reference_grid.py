@@ -276,9 +276,10 @@ def _within(inner: GridVariable, outer: GridVariable) -> bool:
     assert inner.codes is not None
     assert outer.codes is not None
     used = (inner.codes >= 0) & (outer.codes >= 0)
-    pairs = inner.codes[used].astype(np.int64) * len(outer.levels) + outer.codes[used]
-    found = np.unique(pairs) // len(outer.levels)
-    return len(found) == len(np.unique(found)) and len(found) > 0
+    shape = (len(inner.levels), len(outer.levels))
+    pairs = inner.codes[used].astype(np.int64) * shape[1] + outer.codes[used]
+    met = np.bincount(pairs, minlength=shape[0] * shape[1]).reshape(shape) > 0
+    return bool(met.any() and (met.sum(axis=1) <= 1).all())
 
 
 def _names(design: Design) -> list[str]:

@@ -99,7 +99,7 @@ class MixedResults:
         kind : {"model", "kenward-roger", "CR0", "CR1", "CR2"}
             With the variances as if they were known; adjusted for their being estimated; or robust
             to any dependence within clusters: without correction, times ``m / (m - 1)`` for m
-            clusters, or unbiased where the model's covariance is right.
+            clusters, or unbiased where the model's covariance is right and clusters independent.
         cluster : str or array-like, optional
             The clusters: a grouping factor, or one label a row; by default the factor that nests
             all others.
@@ -116,8 +116,8 @@ class MixedResults:
         Notes
         -----
         ``M [sum_j (W X)_j' A_j e_j e_j' A_j (W X)_j] M`` with ``W = V^-1``, ``M = (X'W X)^-1`` and
-        A_j that of Bell & McCaffrey (2002, Surv. Methodol. 28) for CR2; clusters may cut across the
-        model's groups.
+        A_j that of Bell & McCaffrey (2002, Surv. Methodol. 28) for CR2. Clusters may cut across the
+        model's groups; what they share through those is then not counted.
 
         Examples
         --------

@@ -58,7 +58,8 @@ def has_plain_residuals(fit: Fit) -> bool:
 
     Every parameter of the search is then one of the random effects' covariances.
     """
-    return len(fit.optimum.gradient) == fit.likelihood.n_params
+    structured = getattr(fit.design, "residual", None) is not None
+    return not structured and len(fit.optimum.gradient) == fit.likelihood.n_params
 
 
 def variance_parameters(fit: Fit) -> tuple[VarianceParameter, ...]:

@@ -24,7 +24,8 @@ def test_what_is_averaged_and_held(grid):
 def test_slopes_hide_other_interactions(grid):
     notes = grid_notes(grid, (), "equal", "SES")
     assert "the interaction Sector:SES," in notes[-1]
-    assert not any("interaction" in note for note in grid_notes(grid, ("Sector",), "equal", "SES"))
+    for names in (("Sector",), ("Sector", "Minority")):
+        assert not any("interaction" in note for note in grid_notes(grid, names, "equal", "SES"))
 
 
 def test_families_are_counted_by_what_could_be_tested():
