@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
+import scipy
 from scipy import special
-from scipy.optimize import minimize
 
 from mixedfit.arrays import Array
 from mixedfit.eb.conjugate import BetaLaw, ConjugateLaw, GammaLaw
@@ -355,7 +355,7 @@ def _ascend(likelihood: CountLikelihood, b: Array, c: float) -> tuple[Array, flo
         if x[-1] > _FLAT:
             raise StopIteration
 
-    found = minimize(  # type: ignore[call-overload]
+    found = scipy.optimize.minimize(  # type: ignore[call-overload]
         lambda x: -at(x)[0],
         x0,
         jac=lambda x: -at(x)[1],

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+import scipy
 
 from mixedfit.arrays import Array, IntArray
 from mixedfit.eb.conjugate import Moments, summarise_mixture
@@ -373,7 +373,7 @@ class CountBehaviour(Behaviour):
         se_eta = np.sqrt(np.einsum("ja,ab,jb->j", rows, V, rows))
         mean = units.inverse_link(eta)
         slope = mean * (1.0 - mean) if _is_beta(self.data) else mean
-        z = stats.norm.ppf(0.5 + 0.5 * level)
+        z = scipy.stats.norm.ppf(0.5 + 0.5 * level)
         first, second = units.prior_parameters(self.nodes.b @ rows.T, self.nodes.c[:, None])
         new = summarise_mixture(units.law, self.nodes.weights, first, second, level)
         return pd.DataFrame(

@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import sparse, stats
+import scipy
+from scipy import sparse
 
 from mixedfit.arrays import Array, IntArray
 from mixedfit.eb.regression import new_unit_table, regression_table
@@ -317,7 +318,7 @@ def _table(levels: Levels, columns: IntArray, level: float) -> pd.DataFrame:
     raw, raw_covariance = levels.raw
     sd = np.sqrt(np.einsum("jaa->ja", levels.covariances))[:, columns].ravel()
     mean = levels.coefficients[:, columns].ravel()
-    half = stats.norm.ppf(0.5 + 0.5 * level) * sd
+    half = scipy.stats.norm.ppf(0.5 + 0.5 * level) * sd
     label = _labels(factor.levels, m)
     names = np.array(levels.names, dtype=object)[columns]
     no_pooling = raw[:, columns].ravel()
@@ -395,7 +396,7 @@ class _OfLevels(Behaviour):
     def raw_limits(self, size: Array, level: float) -> tuple[Array, Array]:
         estimate, a = self.levels.fit.estimate, int(self.columns[0])
         tau2 = estimate.covariances[self.levels.f][a, a]
-        half = stats.norm.ppf(0.5 + 0.5 * level) * np.sqrt(tau2 + estimate.sigma**2 / size)
+        half = scipy.stats.norm.ppf(0.5 + 0.5 * level) * np.sqrt(tau2 + estimate.sigma**2 / size)
         centre = float(self.levels.population[a])
         return centre - half, centre + half
 
@@ -417,4 +418,4 @@ class _OfLevels(Behaviour):
         tau2 = float(self.levels.fit.estimate.covariances[self.levels.f][a, a])
         if tau2 == 0.0:
             raise ModelError("the prior is a point; it has no density")
-        return stats.norm.pdf(values, self.levels.population[a], np.sqrt(tau2))
+        return scipy.stats.norm.pdf(values, self.levels.population[a], np.sqrt(tau2))

@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+import scipy
 from numpy.typing import ArrayLike
-from scipy import special, stats
+from scipy import special
 
 from mixedfit.arrays import Array
 from mixedfit.eb.mixtures import quantiles
@@ -293,7 +294,7 @@ class _Means(Behaviour):
         return quantiles(
             p,
             lambda x: np.sum(w * special.ndtr((x - m) / s), axis=0),
-            lambda x: np.sum(w * stats.norm.pdf((x - m) / s) / s, axis=0),
+            lambda x: np.sum(w * scipy.stats.norm.pdf((x - m) / s) / s, axis=0),
             m.min(axis=0) - reach,
             m.max(axis=0) + reach,
         )
@@ -342,4 +343,4 @@ class _Means(Behaviour):
     def prior_density(self, values: Array) -> Array:
         if self.fit.h.tau2 == 0.0:
             raise ModelError("the prior of the means is a point; it has no density")
-        return stats.norm.pdf(values, self.fit.h.mu, np.sqrt(self.fit.h.tau2))
+        return scipy.stats.norm.pdf(values, self.fit.h.mu, np.sqrt(self.fit.h.tau2))

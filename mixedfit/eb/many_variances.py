@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from mixedfit.arrays import Array, BoolArray
 from mixedfit.eb.shrinkage import Behaviour, Shrinkage, check_level
@@ -193,7 +193,7 @@ def _posterior(s: Array, d: Array, prior: VariancePrior, level: float) -> pd.Dat
     finite = np.isfinite(distinct)
     reach = np.ones((2, len(distinct)))
     tail = 0.5 * (1.0 - level)
-    for i, quantile in enumerate((stats.chi2.isf, stats.chi2.ppf)):
+    for i, quantile in enumerate((scipy.stats.chi2.isf, scipy.stats.chi2.ppf)):
         reach[i, finite] = distinct[finite] / quantile(tail, distinct[finite])
     lower, upper = squeezed * reach[0, place], squeezed * reach[1, place]
     return pd.DataFrame(
@@ -225,8 +225,8 @@ def _log_likelihood(s: Array, d: Array, prior: VariancePrior) -> float:
     s, d = s[positive], d[positive]
     scale = np.broadcast_to(prior.scale, positive.shape)[positive]
     if np.isinf(prior.df):
-        return float(np.sum(stats.chi2.logpdf(s, d, scale=scale / d)))
-    return float(np.sum(stats.f.logpdf(s, d, prior.df, scale=scale)))
+        return float(np.sum(scipy.stats.chi2.logpdf(s, d, scale=scale / d)))
+    return float(np.sum(scipy.stats.f.logpdf(s, d, prior.df, scale=scale)))
 
 
 @dataclass(frozen=True)
@@ -250,7 +250,7 @@ class _Variances(Behaviour):
         if np.isinf(self.prior_df) or np.ptp(scale) > 0.0:
             return super().prior_density(values)
         half = self.prior_df / 2.0
-        return stats.invgamma.pdf(values, half, scale=half * scale[0])
+        return scipy.stats.invgamma.pdf(values, half, scale=half * scale[0])
 
 
 def moderated_t(
@@ -348,7 +348,7 @@ def _effects_table(
     variance = own["mean"].to_numpy()
     se = unscaled * np.sqrt(variance)
     t = effect / se
-    law = stats.t(total)
+    law = scipy.stats.t(total)
     p = 2.0 * law.sf(np.abs(t))
     reach = law.isf(0.5 * (1.0 - level)) * se
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -368,7 +368,7 @@ def _effects_table(
             "t": t,
             "df": total,
             "p": p,
-            "p_adjusted": stats.false_discovery_control(p),
+            "p_adjusted": scipy.stats.false_discovery_control(p),
             "log_odds": _log_odds(t, unscaled, total, known, proportion, effects),
             "variance": variance,
         }
@@ -390,13 +390,13 @@ def _effect_variance(
     size = np.abs(t)
     fewer = df < largest
     if fewer.any():
-        log_tail = stats.t.logsf(size[fewer], df[fewer])
-        size[fewer] = stats.t.isf(np.exp(np.maximum(log_tail, -700.0)), largest)
+        log_tail = scipy.stats.t.logsf(size[fewer], df[fewer])
+        size[fewer] = scipy.stats.t.isf(np.exp(np.maximum(log_tail, -700.0)), largest)
     top = np.argsort(-size, kind="stable")[:n_top]
-    null = 2.0 * stats.t.sf(size[top], largest)
+    null = 2.0 * scipy.stats.t.sf(size[top], largest)
     target = ((np.arange(1, n_top + 1) - 0.5) / J - (1.0 - share) * null) / share
     above = target > null
-    ratio = size[top][above] / stats.t.isf(np.minimum(target[above], 1.0) / 2.0, largest)
+    ratio = size[top][above] / scipy.stats.t.isf(np.minimum(target[above], 1.0) / 2.0, largest)
     found = np.zeros(n_top)
     found[above] = unscaled[top][above] ** 2 * (ratio**2 - 1.0)
     centre = float(np.median(scale))

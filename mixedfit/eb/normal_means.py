@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+import scipy
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from mixedfit.arrays import Array
 from mixedfit.eb.estimates import Estimates, read_estimates
@@ -172,7 +172,7 @@ class _Stated(Behaviour):
     def predict(self, X: Any, level: float) -> pd.DataFrame:
         if X is not None:
             raise DataError("a stated prior has no covariates; leave X out")
-        half = stats.norm.ppf(0.5 + 0.5 * level) * np.sqrt(self.prior.variance)
+        half = scipy.stats.norm.ppf(0.5 + 0.5 * level) * np.sqrt(self.prior.variance)
         m = self.prior.mean
         return pd.DataFrame(
             {
@@ -186,14 +186,14 @@ class _Stated(Behaviour):
         )
 
     def prior_density(self, values: Array) -> Array:
-        return stats.norm.pdf(values, self.prior.mean, np.sqrt(self.prior.variance))
+        return scipy.stats.norm.pdf(values, self.prior.mean, np.sqrt(self.prior.variance))
 
 
 def _stated(data: Estimates, prior: Normal, level: float) -> Shrinkage:
     weight = prior.variance / (prior.variance + data.v)
     mean = prior.mean + weight * (data.y - prior.mean)
     sd = np.sqrt(weight * data.v)
-    half = stats.norm.ppf(0.5 + 0.5 * level) * sd
+    half = scipy.stats.norm.ppf(0.5 + 0.5 * level) * sd
     posterior = pd.DataFrame(
         {
             "label": data.labels,
@@ -206,7 +206,7 @@ def _stated(data: Estimates, prior: Normal, level: float) -> Shrinkage:
             "weight": weight,
         }
     )
-    llf = np.sum(stats.norm.logpdf(data.y, prior.mean, np.sqrt(prior.variance + data.v)))
+    llf = np.sum(scipy.stats.norm.logpdf(data.y, prior.mean, np.sqrt(prior.variance + data.v)))
     parameters = pd.Series({"mean": prior.mean, "tau2": prior.variance}, name="prior")
     return Shrinkage(
         prior=parameters,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from mixedfit import plot
 from mixedfit.arrays import Array
@@ -169,7 +169,7 @@ class ShrinkagePictures:
             return []
         out = []
         for level in _LIMITS:
-            half = stats.norm.ppf(0.5 + 0.5 * level) * np.sqrt(prior["tau2"] + 1.0 / grid)
+            half = scipy.stats.norm.ppf(0.5 + 0.5 * level) * np.sqrt(prior["tau2"] + 1.0 / grid)
             out.append((level, centre - half, centre + half))
         return out
 

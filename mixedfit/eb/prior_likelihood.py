@@ -11,7 +11,7 @@ from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize
+import scipy
 from scipy.special import digamma, expit, gammaln, log_expit, logit
 
 from mixedfit.arrays import Array, BoolArray
@@ -412,7 +412,7 @@ def _sampled(likelihood: MarginalLikelihood) -> MarginalLikelihood:
 
 def _search(likelihood: MarginalLikelihood, starts: list[Array]) -> Array:
     found = [
-        minimize(
+        scipy.optimize.minimize(
             likelihood,
             start,
             jac=True,

@@ -9,8 +9,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
+import scipy
 from scipy import special
-from scipy.optimize import minimize
 
 from mixedfit.arrays import Array
 from mixedfit.eb.conjugate import BetaLaw, Moments, summarise_mixture
@@ -303,7 +303,7 @@ def maximise_shares(y: Array, start: Array | None = None) -> DirichletFit:
             raise StopIteration
 
     options: Any = {"gtol": 1e-7 * len(y) ** 0.5, "maxiter": 500}
-    found = minimize(  # type: ignore[call-overload]
+    found = scipy.optimize.minimize(  # type: ignore[call-overload]
         lambda x: -at(x).value,
         x0,
         jac=lambda x: -at(x).gradient,

@@ -19,8 +19,8 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy
 from scipy import special
-from scipy.optimize import minimize
 
 from mixedfit.arrays import Array
 from mixedfit.eb.variance_prior import fit_prior, offset_from_zero
@@ -200,7 +200,7 @@ def _search(groups: Groups, start: Hyperparameters) -> AtPoint:
     bounds: Any = [(None, None), (0.0, None), (None, None), (-3.0, np.log(_EQUAL))]
     options: Any = {"maxiter": 500, "ftol": 1e-14, "gtol": 1e-8}
     z0_array: Any = np.array(z0)
-    found = minimize(
+    found = scipy.optimize.minimize(
         both, z0_array, jac=True, method="L-BFGS-B", bounds=bounds[: len(z0)], options=options
     )
     return point(_polished(both, found.x))

@@ -17,9 +17,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import special, stats
-from scipy.interpolate import CubicSpline
-from scipy.optimize import brentq
+import scipy
+from scipy import special
 
 from mixedfit.arrays import Array
 from mixedfit.eb.lowess import lowess
@@ -88,7 +87,7 @@ def natural_spline(x: Array, df: int) -> Array:
     knots = np.unique(np.quantile(x, np.linspace(0.0, 1.0, df)))
     if len(knots) == 1:
         return np.ones((len(x), 1))
-    return CubicSpline(knots, np.eye(len(knots)), bc_type="natural")(x)
+    return scipy.interpolate.CubicSpline(knots, np.eye(len(knots)), bc_type="natural")(x)
 
 
 def trend_df(covariate: Array) -> int:
@@ -234,13 +233,13 @@ def _f_quantile(log_tail: Array, df: float, d0: float, upper: bool) -> Array:
 def _trend(z: Array, covariate: Array | None) -> Array:
     """Trimmed mean of z, or its lowess curve on the covariate, shape (n,)."""
     if covariate is None:
-        return np.full(len(z), stats.trim_mean(z, WINSORISED[1]))
+        return np.full(len(z), scipy.stats.trim_mean(z, WINSORISED[1]))
     return lowess(covariate, z, _SPAN, iterations=3, delta=0.01 * float(np.ptp(covariate)))
 
 
 def _winsorised_moments(df: float, d0: float) -> tuple[float, float]:
     """Mean and variance of Winsorised ``log F(df, d0)``, by quadrature in ``f / (1 + f)``."""
-    law = stats.chi2(df, scale=1.0 / df) if np.isinf(d0) else stats.f(df, d0)
+    law = scipy.stats.chi2(df, scale=1.0 / df) if np.isinf(d0) else scipy.stats.f(df, d0)
     low, high = np.log(WINSORISED)
     f_ends = np.array(
         [float(_f_quantile(low, df, d0, upper=False)), float(_f_quantile(high, df, d0, upper=True))]
@@ -270,7 +269,7 @@ def _match_variance(variance: float, df: float, at_least: float) -> float | None
     lowest = at_least / (1.0 + at_least)
     if excess(lowest) >= 0.0:
         return at_least
-    x = float(brentq(excess, lowest, 1.0, xtol=1e-12))
+    x = float(scipy.optimize.brentq(excess, lowest, 1.0, xtol=1e-12))
     return x / (1.0 - x)
 
 
@@ -282,7 +281,7 @@ def _df_of_each(f: Array, df: float, d0: float) -> Array:
     """
     n = len(f)
     log_tail = _f_tail(f, df, d0, upper=True)
-    log_empirical = np.log(n - stats.rankdata(f) + 0.5) - np.log(n)
+    log_empirical = np.log(n - scipy.stats.rankdata(f) + 0.5) - np.log(n)
     typical = np.exp(np.minimum(log_tail - log_empirical, 0.0))
     if (typical >= 1.0).all():
         return np.full(n, d0)
