@@ -24,10 +24,15 @@ def test_terms_and_factors_come_by_decreasing_number_of_levels():
     assert [f.name for f in design.factors] == ["g", "h", "a"]
     assert [t.effect.label for t in design.terms] == [
         "(x | g)",
-        "(1 | h)",
         "(0 + z | h)",
+        "(1 | h)",
         "(1 | a)",
     ]
+
+
+def test_terms_that_come_so_already_keep_their_order():
+    design = build("y ~ x + (x | g) + (1 | h) + (0 + z | h)")
+    assert [t.effect.label for t in design.terms] == ["(x | g)", "(1 | h)", "(0 + z | h)"]
 
 
 @pytest.mark.parametrize(
