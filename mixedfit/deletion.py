@@ -23,8 +23,16 @@ import numpy as np
 
 from mixedfit.arrays import Array, IntArray
 from mixedfit.block_inverse import EffectsInverse
+from mixedfit.correlated_rows import (
+    RowsInverse,
+    correlated_blocks,
+    correlated_point,
+    diagonals,
+    uncorrelated_rows,
+)
 from mixedfit.elimination import Eliminated
 from mixedfit.fit import Fit
+from mixedfit.residual_likelihood import ResidualEvaluation
 from mixedfit.threads import one_thread
 from mixedfit.working import WorkingRows
 
@@ -89,7 +97,13 @@ class RowParts:
 
 def weighted_rows(fit: Fit, eliminated: Eliminated) -> Array:
     """Rows of ``V^-1[X y]``, shape (p + 1, n)."""
-    rows, products = fit.rows, fit.likelihood.products
+    if isinstance(fit.evaluation, ResidualEvaluation):
+        return fit.evaluation.solved_columns
+    return _solved(fit, fit.rows, eliminated)
+
+
+def _solved(fit: Fit, rows: WorkingRows, eliminated: Eliminated) -> Array:
+    products = fit.likelihood.products
     E = np.concatenate([rows.X, rows.y[None]])
     if not products.factors:
         return E
@@ -113,10 +127,13 @@ def _inverse_diagonal(rows: WorkingRows, inverse: EffectsInverse) -> Array:
 
 def row_parts(fit: Fit) -> RowParts:
     """The parts of every row of a fit."""
+    point = correlated_point(fit)
+    if point is not None:
+        return _correlated_parts(fit, point)
     with one_thread():
-        eliminated, rows = fit.evaluation.eliminated, fit.rows
+        eliminated, rows = fit.evaluation.eliminated, uncorrelated_rows(fit)
         remainder = fit.evaluation.remainder
-        E = weighted_rows(fit, eliminated)
+        E = _solved(fit, rows, eliminated)
         N = np.ones(fit.n)
         if rows.Z:
             N = _inverse_diagonal(rows, EffectsInverse(eliminated, rows))
@@ -139,6 +156,33 @@ def row_parts(fit: Fit) -> RowParts:
             np.einsum("en,en->n", rows.X, through),
             rows.y - remainder.b @ rows.X,
             np.maximum(V - np.einsum("en,en->n", rows.X, CX), 0.0),
+            np.ones(fit.n) if rows.root_weights is None else rows.root_weights,
+        )
+
+
+def _correlated_parts(fit: Fit, point: ResidualEvaluation) -> RowParts:
+    """The parts of rows whose residuals have a structure of their own."""
+    with one_thread():
+        rows, remainder = point.problem.rows.rows, point.remainder
+        whitening, E, C = point.whitened.whitening, point.solved_columns, remainder.P
+        N, RN, RNR = diagonals(point, RowsInverse(fit, point))
+        through, moved = C @ E[:-1], whitening.multiply(E[:-1])
+        V = np.square(whitening.sd)
+        for Z, T in zip(rows.Z, point.eliminated.T, strict=True):
+            V = V + np.square(T.T @ Z).sum(axis=0)
+        Py = remainder.v @ E
+        fixed = np.einsum("en,en->n", rows.X, through)
+        return RowParts(
+            E,
+            N,
+            np.maximum(N - np.einsum("en,en->n", E[:-1], through), 0.0),
+            Py,
+            whitening.multiply(Py[None])[0],
+            np.maximum(RNR - np.einsum("en,en->n", moved, C @ moved), 0.0),
+            1.0 - RN + np.einsum("en,en->n", moved, through),
+            fixed,
+            rows.y - remainder.b @ rows.X,
+            np.maximum(V - np.einsum("en,en->n", rows.X, C @ rows.X), 0.0),
             np.ones(fit.n) if rows.root_weights is None else rows.root_weights,
         )
 
@@ -193,6 +237,12 @@ def delete_groups(fit: Fit, parts: RowParts, codes: IntArray, m: int) -> Deleted
     with one_thread():
         p1 = len(parts.E)
         A = np.empty((m, p1, p1))
+        point = correlated_point(fit)
+        if point is not None:
+            for groups, rows, N in correlated_blocks(RowsInverse(fit, point), codes, m):
+                E = parts.E.T[rows]
+                A[groups] = E.transpose(0, 2, 1) @ np.linalg.solve(N, E)
+            return _after(fit, A)
         for groups, blocks in _batches(fit, parts, codes, m):
             A[groups] = _subtracted(*blocks)
         return _after(fit, A)
@@ -245,7 +295,7 @@ def _batches(
     fit: Fit, parts: RowParts, codes: IntArray, m: int
 ) -> Iterator[tuple[IntArray, tuple[Array, Array, Array]]]:
     """Levels of similar size with their rows of E, their Z and M among their effects, padded."""
-    rows, n, p1 = fit.rows, len(codes), len(parts.E)
+    rows, n, p1 = uncorrelated_rows(fit), len(codes), len(parts.E)
     codes = codes.astype(np.int64)  # small ones cannot number pairs
     order = np.argsort(codes, kind="stable")
     n_rows = np.bincount(codes, minlength=m)

@@ -101,6 +101,11 @@ def explain(fit: Fit) -> Explanation:
             found, formulas = _boundary_term(fit, t)
             findings += found
             simpler += formulas
+        findings += [
+            f"{name} of the residuals is at its limit: the likelihood only rises towards it, so "
+            "that it has no standard error; a simpler residual structure is nested in this one."
+            for name in optimum.limits
+        ]
     else:
         findings = list(_stalled(fit))
     return Explanation(
@@ -299,7 +304,8 @@ def _formula_with(fit: Fit, t: int, gone: list[str] | None, own: str | None = No
             diagonal = term.effect.structure == "diag" and "+" in kept
             bars = f"({kept} | {':'.join(term.effect.group)})"
             labels.append(f"diag{bars}" if diagonal else bars)
-    return " + ".join([without_random_terms(fit.design.formula.text), *labels])
+    fixed = without_random_terms(fit.design.formula.text.partition(", random = ")[0])
+    return " + ".join([fixed, *labels])
 
 
 def _columns_kept(term: RandomTerm, gone: list[str]) -> str:
@@ -317,13 +323,16 @@ def _stalled(fit: Fit) -> Iterator[str]:
     if optimum.decrement > 1e-6:
         worst = int(np.argmax(np.abs(optimum.gradient)))
         likelihood = fit.likelihood
-        t = next(i for i, s in enumerate(likelihood.slices) if s.start <= worst < s.stop)
-        term = fit.design.terms[t]
+        what, instead = "The parameters of the residuals", "a simpler residual structure"
+        if worst < likelihood.n_params:
+            t = next(i for i, s in enumerate(likelihood.slices) if s.start <= worst < s.stop)
+            term = fit.design.terms[t]
+            what = f"The variances of {term.effect.label} ({_listed(list(term.names))})"
+            instead = "fewer random effects"
         yield (
-            f"The variances of {term.effect.label} ({_listed(list(term.names))}) are the ones "
-            "still moving. Give the search more evaluations, with "
+            f"{what} are the ones still moving. Give the search more evaluations, with "
             "control=mf.Control(max_evaluations=1000), or start it elsewhere with start=; if it "
-            "stalls again, fit without that term and compare."
+            f"stalls again, fit {instead} and compare."
         )
     else:
         yield (

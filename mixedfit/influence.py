@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from mixedfit.arrays import Array, IntArray
 from mixedfit.deletion import Deleted, delete_groups, delete_rows, row_parts
-from mixedfit.design import GroupingFactor
+from mixedfit.design import Design, GroupingFactor
 from mixedfit.errors import DataError, MixedfitError, ModelError
 from mixedfit.fit import Fit, fit_design
 from mixedfit.frames import read_frame
@@ -269,14 +269,27 @@ def _refitted(fit: Fit, codes: IntArray, m: int, scale: float) -> tuple[Deleted,
 
 def _fit_without(fit: Fit, codes: IntArray, j: int) -> Fit | None:
     """The fit without one level's rows; None where they alone determine some fixed effect."""
-    design = fit.design.take(codes != j)
+    kept, residual = codes != j, fit.design.residual
+    design = _without_empty_levels(replace(fit.design, residual=None).take(kept))
     if design.n <= fit.p or len(independent_columns(_centred(design.X, design.intercept))) < fit.p:
         return None
     start = fit.estimate.theta if fit.optimum.status == "optimal" else None
     try:
-        return fit_design(design, fit.method, start=start)
+        if residual is not None:
+            assert residual.columns is not None
+            bound = fit.design.residual_spec.bind(residual.columns.take(kept))
+            design = replace(design, residual=bound)
+        return fit_design(design, fit.method, start=start, verb=fit.verb)
     except MixedfitError:
         return None
+
+
+def _without_empty_levels(design: Design) -> Design:
+    factors = []
+    for factor in design.factors:
+        used, codes = np.unique(factor.codes, return_inverse=True)
+        factors.append(replace(factor, codes=codes.ravel(), levels=factor.levels[used]))
+    return replace(design, factors=tuple(factors))
 
 
 def _centred(X: Array, intercept: int | None) -> Array:

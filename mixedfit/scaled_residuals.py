@@ -114,6 +114,8 @@ def _simulated(fit: Fit, n: int, rng: np.random.Generator, effects: Effects) -> 
     if effects == "new":
         return simulate(fit, n, rng).to_numpy()
     noise = fit.estimate.sigma * rng.standard_normal((fit.n, n))
+    if fit.whitening is not None:
+        noise = fit.whitening.multiply_root(noise.T).T
     if fit.design.weights is not None:
         noise /= np.sqrt(fit.design.weights)[:, None]
     return np.asarray(fitted_values(fit)[:, None] + noise)
