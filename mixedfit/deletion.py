@@ -189,37 +189,69 @@ def _correlated_parts(fit: Fit, point: ResidualEvaluation) -> RowParts:
 
 @dataclass(frozen=True)
 class Deleted:
-    """What each of m deletions does, in working coordinates and relative to ``sigma^2``.
+    """What each of m deletions does to the fixed effects, in the user's units.
 
-    Deletions after which the fixed effects cannot be estimated hold nan.
+    Deletions after which they cannot be estimated hold nan.
 
     Attributes
     ----------
     change : array of shape (m, p)
         ``b - b_(I)``.
-    variances : array of shape (m, p, p)
-        ``C_(I)``.
-    determinant : array of shape (m,)
-        ``|C_(I)| / |C|``.
+    se : array of shape (m, p)
+        Standard errors of ``b_(I)``.
+    cooks_distance, mdffits : array of shape (m,)
+        Squares of the change in the covariance of b and of ``b_(I)``, divided by p.
+    covratio : array of shape (m,)
+        Determinant of the covariance of ``b_(I)`` over that of b.
     """
 
     change: Array
-    variances: Array
-    determinant: Array
+    se: Array
+    cooks_distance: Array
+    mdffits: Array
+    covratio: Array
+
+    @classmethod
+    def of(cls, fit: Fit, change: Array, variances: Array, covratio: Array) -> Deleted:
+        """From changes (m, p) and covariances (m, p, p) relative to ``sigma^2``, working ones."""
+        sigma2 = fit.evaluation.remainder.r2 / fit.likelihood.df
+        to_user = fit.estimate.basis.scale * fit.estimate.basis.fixed.total
+        inverse = np.linalg.inv(fit.evaluation.remainder.P)
+        mdffits = np.full(len(change), np.nan)
+        known = np.isfinite(covratio)
+        solved = np.linalg.solve(variances[known], change[known][:, :, None])[:, :, 0]
+        mdffits[known] = np.einsum("ma,ma->m", change[known], solved)
+        spread = np.einsum("ca,mab,cb->mc", to_user, variances, to_user, optimize=True)
+        return cls(
+            change @ to_user.T,
+            np.sqrt(sigma2 * spread),
+            np.einsum("ma,ab,mb->m", change, inverse, change) / (sigma2 * fit.p),
+            mdffits / (sigma2 * fit.p),
+            covratio,
+        )
 
 
 def delete_rows(fit: Fit, parts: RowParts) -> Deleted:
     """Each row left out on its own.
 
     By the Sherman-Morrison identity, with ``x = C (V^-1 X)_i``: ``b - b_(i) = x (Py)_i / P_ii``
-    and ``C_(i) = C + x x' / P_ii``.
+    and ``C_(i) = C + x x' / P_ii``; and ``x'C^-1 x = N_ii - P_ii``.
     """
+    sigma2 = fit.evaluation.remainder.r2 / fit.likelihood.df
+    to_user = fit.estimate.basis.scale * fit.estimate.basis.fixed.total
     C = fit.evaluation.remainder.P
-    x = C @ parts.E[:-1]
+    x = to_user @ (C @ parts.E[:-1])
     P = np.where(parts.P > _NOTHING_LEFT * parts.N, parts.P, np.nan)
-    change = (x * (parts.Py / P)).T
-    variances = C + np.einsum("an,bn->nab", x, x / P)
-    return Deleted(change, variances, parts.N / P)
+    moved = parts.Py / P
+    spread = (to_user @ C @ to_user.T).diagonal()[:, None] + np.square(x) / P
+    cooks_distance = moved**2 * (parts.N - P) / (sigma2 * fit.p)
+    return Deleted(
+        (x * moved).T,
+        np.sqrt(sigma2 * spread).T,
+        cooks_distance,
+        cooks_distance * P / parts.N,
+        parts.N / P,
+    )
 
 
 def delete_groups(fit: Fit, parts: RowParts, codes: IntArray, m: int) -> Deleted:
@@ -260,7 +292,7 @@ def _after(fit: Fit, A: Array) -> Deleted:
     root = vectors.transpose(0, 2, 1) @ L / np.sqrt(values)[:, :, None]
     variances = root.transpose(0, 2, 1) @ root
     change = np.einsum("mab,mb->ma", variances, (A @ remainder.v)[:, :-1])
-    return Deleted(change, variances, 1.0 / values.prod(axis=1))
+    return Deleted.of(fit, change, variances, 1.0 / values.prod(axis=1))
 
 
 def _subtracted(E: Array, Z: Array, G: Array) -> Array:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -40,9 +39,11 @@ class MarginalMeans:
     specs, by : tuple of str
         The factors they are told for, and those within which they are compared.
     grid : ReferenceGrid
+    cells : int array of shape (m,)
+        Which combination of the levels of ``specs`` and ``by`` each mean is for, the first running
+        fastest; those that nesting rules out are left out.
     average : sparse array of shape (m, n)
-        Weights of the grid's n combinations in each of the m means, of which the first of ``specs``
-        runs fastest.
+        Weights of the grid's n combinations in each mean.
     estimates : LinearEstimates
     transformation : Transformation or None
         Of the response.
@@ -55,6 +56,7 @@ class MarginalMeans:
     specs: tuple[str, ...]
     by: tuple[str, ...]
     grid: ReferenceGrid
+    cells: IntArray
     average: sparse.csr_array
     estimates: LinearEstimates
     transformation: Transformation | None
@@ -76,8 +78,8 @@ class MarginalMeans:
         """Which value of each factor each mean is for."""
         names = (*self.specs, *self.by)
         shape = tuple(len(self.grid.variables[name].levels) for name in names)
-        places = np.unravel_index(np.arange(np.prod(shape, dtype=int)), shape, order="F")
-        return dict(zip(names, places, strict=True)) if names else {}
+        places = np.unravel_index(self.cells, shape, order="F") if names else ()
+        return dict(zip(names, places, strict=True))
 
     def to_frame(
         self,
@@ -192,36 +194,23 @@ class MarginalMeans:
         check_level(level)
         by = self.by if by is None else _known_names(by, (*self.specs, *self.by))
         specs = tuple(name for name in (*self.specs, *self.by) if name not in by)
-        names, family = self._comparisons(specs, method, reference, interaction)
-        adjust = family.adjust if adjust is None else adjust
+        plan = self._plan(specs, by, method, reference, interaction)
+        adjust = plan.adjust if adjust is None else adjust
         check_adjustment(adjust)
-        if adjust == "tukey" and not family.pairwise:
+        if adjust == "tukey" and not plan.pairwise:
             raise ModelError(
                 "adjust='tukey' is for all pairwise differences; use 'mvt', 'sidak' or 'holm' here"
             )
-        groups = self._groups(by)
-        C = np.zeros((len(groups) * len(family.names), len(self.estimates.full)))
-        families = []
-        q = len(family.names)
-        for g, members in enumerate(groups):
-            C[g * q : (g + 1) * q, members[self._order(members, specs)]] = family.coefficients
-            families.append((np.arange(g * q, (g + 1) * q), family.coefficients.shape[1]))
-        rows = self.estimates.combined(C)
-        columns = table(rows, adjust, families, level, with_tests=True)
-        notes = [_adjustment_note(adjust, q, family.coefficients.shape[1])] if q > 1 else []
-        notes += self._scale_notes(type)
+        rows = self.estimates.combined(plan.C)
+        columns = table(rows, adjust, plan.families, level, with_tests=True)
+        notes = [*_adjustment_notes(adjust, plan.families), *self._scale_notes(type)]
+        labels = plan.labels
         if type == "response":
             columns, note = _ratios(columns, self._known_transformation())
             notes.append(note)
             if note.startswith("Ratios"):
-                names = {key: [n.replace(" - ", " / ") for n in v] for key, v in names.items()}
-        labels = {
-            key: np.tile(np.array(values, dtype=object), len(groups))
-            for key, values in names.items()
-        }
-        firsts = np.array([members[0] for members in groups], dtype=int)
-        own = self._labels(by, np.repeat(firsts, q))
-        frame = pd.DataFrame({**labels, **own, **columns})
+                labels = {k: [name.replace(" - ", " / ") for name in v] for k, v in labels.items()}
+        frame = pd.DataFrame({**labels, **self._labels(by, plan.first), **columns})
         if not rows.estimable.all() and _NON_ESTIMABLE not in self.notes:
             notes.append(_NON_ESTIMABLE)
         ddf = self.estimates.inference.method
@@ -264,24 +253,59 @@ class MarginalMeans:
         for name in by:
             key += size * self._places[name]
             size *= len(self.grid.variables[name].levels)
-        return [np.flatnonzero(key == g) for g in range(size)]
+        return [group for g in range(size) if len(group := np.flatnonzero(key == g))]
 
-    def _order(self, members: IntArray, specs: Sequence[str]) -> IntArray:
-        """The order of one group's means in which the first factor runs fastest."""
-        return np.lexsort([self._places[name][members] for name in specs] or [members])
+    def _plan(
+        self,
+        specs: tuple[str, ...],
+        by: tuple[str, ...],
+        method: Method,
+        reference: str | int | None,
+        of_contrasts: str | Sequence[Method] | None,
+    ) -> _Plan:
+        """The contrasts within each combination of the levels of ``by``."""
+        if not specs:
+            raise ModelError("nothing is left to compare: every factor is in by=")
+        blocks, families, made = [], [], []
+        labels: dict[str, list[str]] = {}
+        first: list[int] = []
+        for group in self._groups(by):
+            # The first factor runs fastest.
+            members = group[np.lexsort([self._places[name][group] for name in specs])]
+            names, family = self._comparisons(members, specs, method, reference, of_contrasts)
+            q = len(family.names)
+            block = np.zeros((q, len(self.cells)))
+            block[:, members] = family.coefficients
+            families.append((len(first) + np.arange(q), len(members)))
+            for key, values in names.items():
+                labels.setdefault(key, []).extend(values)
+            blocks.append(block)
+            first += [int(members[0])] * q
+            made.append(family)
+        if not first:
+            raise ModelError("nothing is left to compare: there is one mean")
+        return _Plan(
+            np.vstack(blocks),
+            labels,
+            families,
+            np.array(first),
+            made[0].adjust,
+            made[0].pairwise,
+        )
 
     def _comparisons(
         self,
+        members: IntArray,
         specs: tuple[str, ...],
         method: Method,
         reference: str | int | None,
         of_contrasts: str | Sequence[Method] | None,
     ) -> tuple[dict[str, list[str]], Comparisons]:
-        if not specs:
-            raise ModelError("nothing is left to compare: every factor is in by=")
-        own = [self.grid.variables[name].labels() for name in specs]
+        """The contrasts of some means, and their names by column."""
+        texts = {name: self.grid.variables[name].labels() for name in specs}
+        places = {name: self._places[name][members] for name in specs}
         if of_contrasts is None:
-            labels = [" ".join(reversed(combined)) for combined in product(*reversed(own))]
+            labels = [" ".join(texts[n][places[n][i]] for n in specs) for i in range(len(members))]
             family = comparisons(method, labels, reference)
             return {"contrast": list(family.names)}, family
         methods = (
@@ -290,6 +314,12 @@ class MarginalMeans:
         if len(methods) != len(specs):
             raise ModelError(
                 f"interaction= needs one method for each of {', '.join(specs)}, not {len(methods)}"
+            )
+        own = [[texts[name][i] for i in np.unique(places[name])] for name in specs]
+        if np.prod([len(labels) for labels in own]) != len(members):
+            raise ModelError(
+                f"interaction= needs all combinations of {', '.join(specs)}, and one is nested in "
+                "another: compare within it with by="
             )
         parts = [comparisons(m, labels) for m, labels in zip(methods, own, strict=True)]
         names, C = interaction(parts)
@@ -325,6 +355,32 @@ class MarginalMeans:
         return self.to_frame()._repr_html_()
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """Contrasts of means.
+
+    Attributes
+    ----------
+    C : array of shape (q, m)
+    labels : dict of list
+        Columns of q names.
+    families : list of (int array, int)
+        Contrasts adjusted together, with the number of means they compare.
+    first : int array of shape (q,)
+        A mean of the group each contrast belongs to.
+    adjust : Adjustment
+        What is usual.
+    pairwise : bool
+    """
+
+    C: Array
+    labels: dict[str, list[str]]
+    families: list[tuple[IntArray, int]]
+    first: IntArray
+    adjust: Adjustment
+    pairwise: bool
+
+
 _NON_ESTIMABLE = (
     "Without a number: non-estimable, as no rows could tell (empty cells or repeated columns)."
 )
@@ -338,13 +394,21 @@ def _known_names(names: str | Sequence[str], known: Sequence[str]) -> tuple[str,
     return wanted
 
 
-def _adjustment_note(adjust: Adjustment, tests: int, n_means: int) -> str:
+def _adjustment_notes(adjust: Adjustment, families: list[tuple[IntArray, int]]) -> list[str]:
+    """How p-values were adjusted, where there is more than one in a family."""
+    tests = max(len(members) for members, _ in families)
+    if tests < 2:
+        return []
+    sizes = sorted({len(members) for members, _ in families})
+    shown = " or ".join(str(size) for size in sizes) if len(sizes) < 4 else f"up to {tests}"
     if adjust == "none":
-        return f"p-values are not adjusted for {tests} tests."
+        return [f"p-values are not adjusted for {shown} tests."]
     if adjust == "tukey":
-        return f"p-values adjusted by Tukey's method for comparing {n_means} means."
+        means = sorted({n_means for _, n_means in families})
+        shown = " or ".join(str(size) for size in means) if len(means) < 4 else f"up to {means[-1]}"
+        return [f"p-values adjusted by Tukey's method for comparing {shown} means."]
     intervals = "; intervals by Bonferroni's" if adjust in ("holm", "fdr") else ""
-    return f"p-values adjusted by the {adjust} method for {tests} tests{intervals}."
+    return [f"p-values adjusted by the {adjust} method for {shown} tests{intervals}."]
 
 
 def _back_transformed(columns: dict[str, Array], back: Transformation) -> dict[str, Array]:
@@ -355,13 +419,13 @@ def _back_transformed(columns: dict[str, Array], back: Transformation) -> dict[s
 
 
 def _ratios(columns: dict[str, Array], back: Transformation) -> tuple[dict[str, Array], str]:
-    if back.base is None:
+    if not back.is_log:
         return columns, (
             f"Differences stay on the {back.name} scale; .on_response() compares means on the "
             "response's own."
         )
     ratio = {name: back.ratio(columns[name]) for name in ("estimate", "lower", "upper")}
-    se = np.log(back.base) * ratio["estimate"] * columns["se"]
+    se = np.log(back.parameter) * ratio["estimate"] * columns["se"]
     what = f"{back.response} + {back.shift:g}" if back.shift else back.response
     return {**columns, **ratio, "se": se}, f"Ratios of {what}; tests are on the {back.name} scale."
 
@@ -411,7 +475,9 @@ def _averaged(
 ) -> MarginalMeans:
     inference = inference.for_means
     names = (*asked.specs, *asked.by)
-    average = grid.averages(names, weights)
+    target, m = grid.place(names)
+    cells = np.flatnonzero(np.bincount(target, grid.possible, m))
+    average = grid.averages(names, weights)[cells]
     void = np.asarray(average.sum(axis=1)).ravel() == 0.0
     estimates = LinearEstimates(fit, inference, average @ rows, average @ constant, void)
     transformation = Transformation.of(fit.design.response.expression)
@@ -426,6 +492,7 @@ def _averaged(
         asked.specs,
         asked.by,
         grid,
+        cells,
         average,
         estimates,
         transformation,
@@ -444,6 +511,7 @@ def _notes(
     notes = []
     if averaged:
         notes.append(f"Averaged over {', '.join(averaged)} ({weights} weights).")
+    notes += [f"{inner} is nested in {', '.join(outer)}." for inner, outer in grid.nested.items()]
     if held:
         values = ", ".join(f"{name} = {_shown(others[name].levels[0])}" for name in held)
         notes.append(f"At {values}.")

@@ -173,10 +173,10 @@ def influence(fit: Fit, group: str | ArrayLike | None = None, refit: bool = Fals
     if m < 2:
         raise DataError(f"{name!r} has one level: without it no row is left")
     parts = row_parts(fit)
-    scale = fit.estimate.sigma / float(fit.evaluation.remainder.r2 / fit.likelihood.df) ** 0.5
     variance_params = None
     if refit:
-        deleted, variance_params = _refitted(fit, codes, m, scale)
+        deleted, variance_params = _refitted(fit, codes, m)
+        variance_params = variance_params.set_index(levels)
     elif group is None:
         deleted = delete_rows(fit, parts)
     else:
@@ -184,8 +184,25 @@ def influence(fit: Fit, group: str | ArrayLike | None = None, refit: bool = Fals
     counts = np.bincount(codes, minlength=m)
     hat = np.bincount(codes, parts.leverage, m) / counts
     fixed = np.bincount(codes, parts.fixed, m) / counts
-    return _result(
-        fit, deleted, scale, (name, refit, levels), (counts, hat, fixed), variance_params
+
+    def series(values: Any, label: str) -> pd.Series:
+        return pd.Series(values, index=levels, name=label)
+
+    def frame(values: Array) -> pd.DataFrame:
+        return pd.DataFrame(values, index=levels, columns=fit.design.names)
+
+    return Influence(
+        name,
+        refit,
+        series(counts, "nobs"),
+        frame(fit.estimate.beta - deleted.change),
+        frame(deleted.change / deleted.se),
+        series(deleted.cooks_distance, "cooks_distance"),
+        series(deleted.mdffits, "mdffits"),
+        series(deleted.covratio, "covratio"),
+        series(hat, "leverage"),
+        series(fixed, "fixed_leverage"),
+        variance_params,
     )
 
 
@@ -194,62 +211,13 @@ def _row_labels(fit: Fit) -> pd.Index:
     return pd.RangeIndex(fit.n) if index is None else index
 
 
-def _result(
-    fit: Fit,
-    deleted: Deleted,
-    scale: float,
-    about: tuple[str, bool, pd.Index],
-    columns: tuple[IntArray, Array, Array],
-    variance_params: pd.DataFrame | None,
-) -> Influence:
-    """Measures in the user's units from changes in working coordinates."""
-    name, refit, levels = about
-    names, total = fit.design.names, fit.estimate.basis.fixed.total
-    change = deleted.change
-    working_variance = fit.evaluation.remainder.r2 / fit.likelihood.df
-    inverse = np.linalg.inv(fit.evaluation.remainder.P)
-    p = fit.p
-    cook = np.einsum("ma,ab,mb->m", change, inverse, change) / (p * working_variance)
-    known = np.isfinite(deleted.determinant)
-    mdffits = np.full(len(change), np.nan)
-    solved = np.linalg.solve(deleted.variances[known], change[known][:, :, None])[:, :, 0]
-    mdffits[known] = np.einsum("ma,ma->m", change[known], solved) / (p * working_variance)
-    moved = scale * change @ total.T
-    variances = (
-        scale**2
-        * working_variance
-        * np.einsum("ca,mab,cb->mc", total, deleted.variances, total, optimize=True)
-    )
-    counts, hat, fixed = columns
-
-    def series(values: Any, label: str) -> pd.Series:
-        return pd.Series(values, index=levels, name=label)
-
-    if variance_params is not None:
-        variance_params = variance_params.set_index(levels)
-    return Influence(
-        name,
-        refit,
-        series(counts, "nobs"),
-        pd.DataFrame(fit.estimate.beta - moved, index=levels, columns=names),
-        pd.DataFrame(moved / np.sqrt(variances), index=levels, columns=names),
-        series(cook, "cooks_distance"),
-        series(mdffits, "mdffits"),
-        series(deleted.determinant, "covratio"),
-        series(hat, "leverage"),
-        series(fixed, "fixed_leverage"),
-        variance_params,
-    )
-
-
-def _refitted(fit: Fit, codes: IntArray, m: int, scale: float) -> tuple[Deleted, pd.DataFrame]:
-    """Each deletion by a fit of its own, in the working coordinates of the whole."""
-    p = fit.p
-    total = fit.estimate.basis.fixed.total
-    to_working = np.linalg.inv(total)
-    working_variance = fit.evaluation.remainder.r2 / fit.likelihood.df
+def _refitted(fit: Fit, codes: IntArray, m: int) -> tuple[Deleted, pd.DataFrame]:
+    """Each deletion by a fit of its own, compared in the working coordinates of the whole."""
+    p, basis = fit.p, fit.estimate.basis
+    to_working = np.linalg.inv(basis.scale * basis.fixed.total)
+    sigma2 = fit.evaluation.remainder.r2 / fit.likelihood.df
     change, variances = np.full((m, p), np.nan), np.full((m, p, p), np.nan)
-    determinant = np.full(m, np.nan)
+    covratio = np.full(m, np.nan)
     _, logdet = np.linalg.slogdet(fit.evaluation.remainder.P)
     labels = _variance_params(fit)
     rows = []
@@ -259,12 +227,12 @@ def _refitted(fit: Fit, codes: IntArray, m: int, scale: float) -> tuple[Deleted,
             rows.append(dict.fromkeys(labels, np.nan))
             continue
         estimate = other.estimate
-        change[j] = to_working @ (fit.estimate.beta - estimate.beta) / scale
-        C = to_working @ estimate.unscaled_covariance @ to_working.T
-        variances[j] = C * (estimate.sigma / scale) ** 2 / working_variance
-        determinant[j] = np.exp(np.linalg.slogdet(variances[j])[1] - logdet)
+        change[j] = to_working @ (fit.estimate.beta - estimate.beta)
+        C = estimate.sigma**2 * to_working @ estimate.unscaled_covariance @ to_working.T
+        variances[j] = C / sigma2
+        covratio[j] = np.exp(np.linalg.slogdet(variances[j])[1] - logdet)
         rows.append(_variance_params(other))
-    return Deleted(change, variances, determinant), pd.DataFrame(rows)
+    return Deleted.of(fit, change, variances, covratio), pd.DataFrame(rows)
 
 
 def _fit_without(fit: Fit, codes: IntArray, j: int) -> Fit | None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from mixedfit.arrays import Array
+from mixedfit.arrays import Array, BoolArray, IntArray
 from mixedfit.comparisons import comparisons, interaction
 from mixedfit.ddf import FixedInference
 from mixedfit.errors import ModelError
@@ -35,20 +35,23 @@ def joint_tests(
     if not names:
         raise ModelError("no variable takes two values in the reference grid: nothing to test")
     terms = [term.variables for term in fit.design.recipe.terms]
-    rows, incomplete = [], []
+    rows: list[tuple[int, dict[str, Any]]] = []
+    incomplete = []
     matrix, offset = grid.matrix(), grid.offset()
     for order in range(1, len(names) + 1):
         for effect in combinations(names, order):
-            if not any(set(effect) <= term for term in terms):
+            nested = {outer for name in effect for outer in grid.nested.get(name, ())}
+            crossed = set(effect) - nested
+            complete = nested <= {*effect, *within}
+            if not complete or not any(crossed <= term for term in terms):
                 continue
             label = ":".join(effect)
             found, partial = _effect(fit, inference, grid, effect, within, matrix, offset)
             incomplete += [label] if partial else []
-            rows += [{**place, "term": label, **test} for place, test in found]
+            rows += [(i, {**place, "term": label, **test}) for i, place, test in found]
     columns = [*within, "term", "num_df", "den_df", "F", "p"]
-    frame = pd.DataFrame(rows, columns=columns)
-    if within and len(frame):
-        frame = frame.sort_values(list(within), kind="stable", ignore_index=True)
+    rows.sort(key=lambda row: row[0])
+    frame = pd.DataFrame([row for _, row in rows], columns=columns)
     left_out = (
         f"Contrasts that the data cannot estimate are left out of {', '.join(incomplete)}."
         if incomplete
@@ -66,33 +69,61 @@ def _effect(
     within: tuple[str, ...],
     matrix: Array,
     offset: Array,
-) -> tuple[list[tuple[dict[str, Any], dict[str, float]]], bool]:
-    """One effect's test in each combination of the levels of others."""
-    average = grid.averages((*effect, *within), "equal")
-    means = LinearEstimates(
-        fit,
-        inference,
-        average @ matrix,
-        average @ offset,
-        np.zeros(average.shape[0], dtype=bool),
-    )
-    families = [comparisons("consecutive", grid.variables[name].labels()) for name in effect]
-    _, C = interaction(families)
-    q, m = C.shape
-    shape = tuple(len(grid.variables[name].levels) for name in within)
+) -> tuple[list[tuple[int, dict[str, Any], dict[str, float]]], bool]:
+    """One effect's test in each combination of the levels of others, and whether part is lost."""
+    names = (*effect, *within)
+    average = grid.averages(names, "equal")
+    target, m = grid.place(names)
+    possible = np.bincount(target, grid.possible, m) > 0
+    means = LinearEstimates(fit, inference, average @ matrix, average @ offset, ~possible)
+    shape = tuple(len(grid.variables[name].levels) for name in names)
+    places = dict(zip(names, np.unravel_index(np.arange(m), shape, order="F"), strict=True))
     out, partial = [], False
-    for group in range(int(np.prod(shape, dtype=int))):
-        whole = np.zeros((q, len(means.full)))
-        whole[:, group * m : (group + 1) * m] = C
-        tested = means.combined(whole)
+    for i, group in enumerate(_groups(places, within, possible)):
+        tested = means.combined(_contrasts(grid, places, effect, group))
         partial |= not tested.estimable.all()
-        test = inference.joint(tested.L[tested.estimable])
-        places = np.unravel_index(group, shape, order="F") if shape else ()
-        where = {
-            name: grid.variables[name].levels[int(i)]
-            for name, i in zip(within, places, strict=True)
-        }
+        test = inference.joint(tested.estimable_rows())
+        first = int(np.flatnonzero(group)[0])
+        where = {name: grid.variables[name].levels[int(places[name][first])] for name in within}
         if test.num_df or not tested.estimable.all():
             numbers = {"num_df": test.num_df, "den_df": test.den_df, "F": test.F, "p": test.p}
-            out.append((where, numbers))
+            out.append((i, where, numbers))
     return out, partial
+
+
+def _contrasts(
+    grid: ReferenceGrid,
+    places: dict[str, IntArray],
+    effect: tuple[str, ...],
+    group: BoolArray,
+) -> Array:
+    """Interaction contrasts of an effect among some of m combinations, shape (q, m).
+
+    A factor nested in another of the effect is compared within its levels.
+    """
+    outer = {o for name in effect for o in grid.nested.get(name, ())} & set(effect)
+    crossed = [name for name in effect if name not in outer]
+    blocks = []
+    for members in _groups(places, outer, group):
+        chosen = np.flatnonzero(members)
+        families = []
+        for name in crossed:
+            labels = grid.variables[name].labels()
+            present = np.unique(places[name][chosen])
+            families.append(comparisons("consecutive", [labels[j] for j in present]))
+        C = interaction(families)[1]
+        block = np.zeros((len(C), len(group)))
+        # Combinations are numbered with the first factor running fastest, as the products are.
+        block[:, chosen] = C
+        blocks.append(block)
+    return np.vstack(blocks)
+
+
+def _groups(
+    places: dict[str, IntArray], names: Iterable[str], among: BoolArray
+) -> Iterator[BoolArray]:
+    """The combinations that share their levels of some factors, as masks."""
+    columns = [places[name] for name in names][::-1]  # the first factor runs fastest
+    keys = np.stack([*columns, np.zeros(len(among), dtype=np.int64)], axis=1)
+    for key in np.unique(keys[among], axis=0):
+        yield among & (keys == key).all(axis=1)

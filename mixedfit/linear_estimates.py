@@ -17,7 +17,7 @@ from mixedfit.adjustment import Adjustment, Family, adjusted_p_values, critical_
 from mixedfit.arrays import Array, BoolArray, IntArray
 from mixedfit.ddf import FixedInference
 from mixedfit.errors import ModelError
-from mixedfit.estimable import estimable
+from mixedfit.estimable import aliases, estimable
 from mixedfit.fit import Fit
 from mixedfit.transformation import Transformation
 
@@ -93,6 +93,17 @@ class LinearEstimates:
         correlation = np.clip(covariance / np.outer(sd, sd), -1.0, 1.0)
         np.fill_diagonal(correlation, 1.0)
         return correlation
+
+    def estimable_rows(self) -> Array:
+        """Combinations of the rows that span all the data can estimate, shape (r, p)."""
+        if self.estimable.all():
+            return self.L
+        A = aliases(self.fit)
+        rest = np.delete(self.full, self.fit.design.kept, axis=1)
+        size = np.abs(self.L) @ np.abs(A) + np.abs(rest)
+        U, s, _ = np.linalg.svd((rest - self.L @ A) / max(float(size.max()), 1e-300))
+        rank = int(np.sum(s > 1e-7))
+        return np.asarray(U[:, rank:].T @ self.L)
 
     def _or_nan(self, values: Array) -> Array:
         return np.where(self.estimable, values, np.nan)

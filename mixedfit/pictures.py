@@ -19,6 +19,7 @@ from mixedfit.errors import DataError, ModelError
 from mixedfit.fit import Fit
 from mixedfit.influence import grouping_of, influence
 from mixedfit.predict import fitted_values
+from mixedfit.scaled_residuals import Effects, scaled_residuals
 from mixedfit.varcorr import factor_columns
 
 if TYPE_CHECKING:
@@ -68,6 +69,32 @@ class Pictures:
             table["studentized"],
             labels=self._rows(),
             xlabel=f"Fitted {self._response}",
+            ax=ax,
+        )
+
+    def scaled(
+        self,
+        n: int = 250,
+        seed: int | np.random.Generator | None = None,
+        effects: Effects = "new",
+        ax: Axes | None = None,
+    ) -> Axes:
+        """Residuals scaled by simulation against fitted values, with their running quartiles.
+
+        Parameters
+        ----------
+        n : int
+            Simulated responses.
+        seed : int or numpy Generator, optional
+        effects : {"new", "fitted"}
+            Draw random effects anew, or hold them at their predictions.
+        ax : Axes, optional
+        """
+        found = scaled_residuals(self.fit, n, seed, effects)
+        return plot.scaled_residuals(
+            fitted_values(self.fit, "population" if effects == "new" else "groups"),
+            found.residuals,
+            xlabel=f"Fitted {self._response} (rank)",
             ax=ax,
         )
 

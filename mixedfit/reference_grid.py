@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from mixedfit.arrays import Array, IntArray
+from mixedfit.arrays import Array, BoolArray, IntArray
 from mixedfit.design import Design
 from mixedfit.errors import DataError, ModelError
 from mixedfit.frames import Column, Frame, Labels
@@ -183,6 +183,32 @@ class ReferenceGrid:
             total += evaluate(expression, frame, "offset")
         return total
 
+    @cached_property
+    def nested(self) -> dict[str, tuple[str, ...]]:
+        """For each factor, those it is nested in: each of its levels occurs in one of theirs.
+
+        Of two factors that divide the data alike the later one is nested in the earlier.
+        """
+        factors = [v for v in self.variables.values() if v.is_factor and len(v.levels) > 1]
+        out: dict[str, tuple[str, ...]] = {}
+        for i, inner in enumerate(factors):
+            outer = tuple(
+                other.name
+                for j, other in enumerate(factors)
+                if i != j and _within(inner, other) and not (i < j and _within(other, inner))
+            )
+            if outer:
+                out[inner.name] = outer
+        return out
+
+    @cached_property
+    def possible(self) -> BoolArray:
+        """Which combinations respect the nesting of factors, shape (n,)."""
+        possible = np.ones(self.n, dtype=bool)
+        for inner, outer in self.nested.items():
+            possible &= self.frequencies([inner, *outer]) > 0.0
+        return possible
+
     def averages(self, kept: Sequence[str], weights: Weights) -> sparse.csr_array:
         """Weights that average the combinations over all variables but some.
 
@@ -205,7 +231,7 @@ class ReferenceGrid:
             )
         target, m = self.place(kept)
         averaged = [v.name for v in self.variables.values() if v.is_factor and v.name not in kept]
-        weight = self._cell_weights(kept, averaged, weights)
+        weight = self._cell_weights(kept, averaged, weights) * self.possible
         total = np.bincount(target, weight, m)
         with np.errstate(invalid="ignore", divide="ignore"):
             share = np.where(total[target] > 0.0, weight / total[target], 0.0)
@@ -243,6 +269,16 @@ class ReferenceGrid:
         target, _ = self.place(names)
         own = None if self.design.weights is None else self.design.weights[used]
         return np.bincount(row[used], own, size)[target].astype(float)
+
+
+def _within(inner: GridVariable, outer: GridVariable) -> bool:
+    """Whether each level of one factor occurs in one level of another, in the data."""
+    assert inner.codes is not None
+    assert outer.codes is not None
+    used = (inner.codes >= 0) & (outer.codes >= 0)
+    pairs = inner.codes[used].astype(np.int64) * len(outer.levels) + outer.codes[used]
+    found = np.unique(pairs) // len(outer.levels)
+    return len(found) == len(np.unique(found)) and len(found) > 0
 
 
 def _names(design: Design) -> list[str]:

@@ -22,12 +22,10 @@ class Transformation:
     ----------
     name : str
         As it is told, such as "log" or "sqrt".
-    inverse : callable
-        From eta to ``a + b y``.
-    slope : callable
-        Its derivative.
-    base : float or None
-        Of the logarithm, where it is one: differences are then logarithms of ratios.
+    family : {"log", "power", "log1p", "exp", "expm1"}
+        What f is.
+    parameter : float
+        The base of a logarithm, or the exponent of a power.
     shift, scale : float
         a and b.
     response : str
@@ -35,9 +33,8 @@ class Transformation:
     """
 
     name: str
-    inverse: Callable[[Array], Array]
-    slope: Callable[[Array], Array]
-    base: float | None = None
+    family: str
+    parameter: float = 1.0
     shift: float = 0.0
     scale: float = 1.0
     response: str = ""
@@ -54,88 +51,86 @@ class Transformation:
         True
         """
         text = _outer(expression.text.strip())
-        for function, parts in _FUNCTIONS.items():
+        for function, (family, parameter) in _FUNCTIONS.items():
             inner = _argument(text, function)
             if inner is not None:
-                return cls._with_inner(function, *parts, _outer(inner))
-        reciprocal = re.fullmatch(r"1(?:\.0*)?\s*/\s*(`[^`]+`|[A-Za-z_.][\w.]*)", text)
+                return cls._with_inner(function, family, parameter, _outer(inner))
+        reciprocal = re.fullmatch(rf"1(?:\.0*)?\s*/\s*{_COLUMN}", text)
         if reciprocal:
-            return cls._with_inner("inverse", *_power(-1.0), None, reciprocal[1])
-        power = re.fullmatch(
-            r"(`[^`]+`|[A-Za-z_.][\w.]*)\s*\*\*\s*\(?\s*(-?\s*[\d.]+(?:\s*/\s*\d+)?)\s*\)?", text
-        )
+            return cls._with_inner("inverse", "power", -1.0, reciprocal[1])
+        power = re.fullmatch(rf"{_COLUMN}\s*\*\*\s*\(?\s*(-?\s*[\d.]+(?:\s*/\s*\d+)?)\s*\)?", text)
         if power:
             numerator, _, denominator = power[2].replace(" ", "").partition("/")
             exponent = float(numerator) / float(denominator or 1.0)
-            name = f"power {exponent:g}"
-            return cls._with_inner(name, *_power(exponent), None, power[1]) if exponent else None
+            if exponent:
+                return cls._with_inner(f"power {exponent:g}", "power", exponent, power[1])
         return None
 
     @classmethod
-    def _with_inner(
-        cls,
-        name: str,
-        inverse: Callable[[Array], Array],
-        slope: Callable[[Array], Array],
-        base: float | None,
-        inner: str,
-    ) -> Transformation:
-        column = r"(`[^`]+`|[A-Za-z_.][\w.]*)"
-        number = r"(\d+\.?\d*(?:[eE][+-]?\d+)?)"
-        shifted = re.fullmatch(rf"{column}\s*([+-])\s*{number}", inner)
-        scaled = re.fullmatch(rf"{column}\s*([*/])\s*{number}", inner)
+    def _with_inner(cls, name: str, family: str, parameter: float, inner: str) -> Transformation:
+        shifted = re.fullmatch(rf"{_COLUMN}\s*([+-])\s*{_NUMBER}", inner)
+        scaled = re.fullmatch(rf"{_COLUMN}\s*([*/])\s*{_NUMBER}", inner)
+        shift, scale, response = 0.0, 1.0, inner.strip("`")
         if shifted:
             shift = float(shifted[3]) * (1.0 if shifted[2] == "+" else -1.0)
-            return cls(name, inverse, slope, base, shift, 1.0, shifted[1].strip("`"))
-        if scaled:
+            response = shifted[1].strip("`")
+        elif scaled:
             scale = float(scaled[3]) if scaled[2] == "*" else 1.0 / float(scaled[3])
-            return cls(name, inverse, slope, base, 0.0, scale, scaled[1].strip("`"))
-        return cls(name, inverse, slope, base, 0.0, 1.0, inner.strip("`"))
+            response = scaled[1].strip("`")
+        return cls(name, family, parameter, shift, scale, response)
+
+    @property
+    def is_log(self) -> bool:
+        """Whether differences are logarithms of ratios."""
+        return self.family == "log"
 
     def back(self, eta: Array) -> Array:
         """The response's own scale."""
-        return (self.inverse(eta) - self.shift) / self.scale
+        return (_INVERSE[self.family](eta, self.parameter)[0] - self.shift) / self.scale
 
     def derivative(self, eta: Array) -> Array:
         """Change of the response per unit of eta."""
-        return self.slope(eta) / self.scale
+        return _INVERSE[self.family](eta, self.parameter)[1] / self.scale
 
     def ratio(self, difference: Array) -> Array:
         """A difference on this logarithmic scale as a ratio."""
-        assert self.base is not None
-        return np.exp(np.log(self.base) * difference)
+        return np.exp(np.log(self.parameter) * difference)
 
 
-def _power(
-    exponent: float,
-) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
-    root = 1.0 / exponent
+_COLUMN = r"(`[^`]+`|[A-Za-z_.][\w.]*)"
+_NUMBER = r"(\d+\.?\d*(?:[eE][+-]?\d+)?)"
 
-    def inverse(eta: Array) -> Array:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.asarray(eta**root)
+# The family and parameter of a function in a formula.
+_FUNCTIONS = {
+    "log": ("log", float(np.e)),
+    "log10": ("log", 10.0),
+    "log2": ("log", 2.0),
+    "log1p": ("log1p", 1.0),
+    "sqrt": ("power", 0.5),
+    "exp": ("exp", 1.0),
+    "expm1": ("expm1", 1.0),
+}
 
-    def slope(eta: Array) -> Array:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.asarray(root * eta ** (root - 1.0))
 
-    return inverse, slope
-
-
-def _exponential(base: float) -> tuple[Callable[[Array], Array], Callable[[Array], Array], float]:
+def _exponential(eta: Array, base: float) -> tuple[Array, Array]:
     rate = float(np.log(base))
-    return (lambda eta: np.exp(rate * eta)), (lambda eta: rate * np.exp(rate * eta)), base
+    back = np.exp(rate * eta)
+    return back, rate * back
 
 
-# Inverse, its derivative, and the base of a logarithm, by the function's name in a formula.
-_FUNCTIONS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array], float | None]] = {
-    "log": _exponential(float(np.e)),
-    "log10": _exponential(10.0),
-    "log2": _exponential(2.0),
-    "log1p": (np.expm1, np.exp, None),
-    "sqrt": (np.square, lambda eta: 2.0 * eta, None),
-    "exp": (np.log, np.reciprocal, None),
-    "expm1": (np.log1p, lambda eta: 1.0 / (1.0 + eta), None),
+def _root(eta: Array, exponent: float) -> tuple[Array, Array]:
+    root = 1.0 / exponent
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return eta**root, root * eta ** (root - 1.0)
+
+
+# What undoes each family, and its derivative.
+_INVERSE: dict[str, Callable[[Array, float], tuple[Array, Array]]] = {
+    "log": _exponential,
+    "power": _root,
+    "log1p": lambda eta, _: (np.expm1(eta), np.exp(eta)),
+    "exp": lambda eta, _: (np.log(eta), 1.0 / eta),
+    "expm1": lambda eta, _: (np.log1p(eta), 1.0 / (1.0 + eta)),
 }
 
 

@@ -1,4 +1,5 @@
 import json
+import pickle
 from functools import cache
 
 import numpy as np
@@ -231,6 +232,35 @@ def test_joint_tests_are_emmeans(name, fit, by):
     np.testing.assert_allclose(ours["F"], theirs["F.ratio"], rtol=1e-3, atol=1e-3)
 
 
+def test_nested_factors_are_averaged_within_their_own():
+    data = references.data("alfalfa").copy()
+    date, variety = data["Date"].astype(str), data["Variety"].astype(str)
+    data["kind"] = variety.str[0] + np.where(date == "None", "0", "1")
+    data["kind"] += np.where((variety == "Ladak") & (date == "O7"), "x", "")
+    fit = mf.lmer("Yield ~ Variety / kind + (1 | Block)", data)
+    means = fit.emmeans("Variety")
+    assert_like(means.to_frame(), "nested_outer")
+    assert "kind is nested in Variety" in " ".join(means.notes)
+    both = fit.emmeans("~ kind | Variety")
+    assert_like(both.to_frame(), "nested_inner")
+    assert_like(fit.emmeans("kind").to_frame().merge(both.to_frame()), "nested_inner")
+    assert_like(both.pairs(), "nested_pairs", p_tolerance=1e-5)
+    joint, theirs = fit.joint_tests(), EXPECTED["nested_joint"]
+    assert list(joint["term"]) == theirs["model.term"]
+    assert list(joint["num_df"]) == theirs["df1"]
+    np.testing.assert_allclose(joint["F"], theirs["F.ratio"], rtol=1e-3)
+    with pytest.raises(MixedfitError, match="nested"):
+        fit.emmeans("~ kind * Variety").contrast(interaction="pairwise")
+
+
+def test_joint_tests_keep_what_can_be_estimated():
+    ours, theirs = empty().joint_tests(), EXPECTED["empty_joint"]
+    assert list(ours["term"]) == theirs["model.term"][:3]
+    assert list(ours["num_df"]) == theirs["df1"][:3]
+    np.testing.assert_allclose(ours["F"], theirs["F.ratio"][:3], rtol=1e-3, atol=1e-3)
+    assert "left out of Date, Variety, Date:Variety" in ours.note
+
+
 def test_what_the_data_cannot_estimate_has_no_number():
     cells = empty().emmeans("~ Date * Variety")
     assert_like(cells.to_frame(), "empty_cells")
@@ -328,6 +358,12 @@ def test_pairwise_left_of_the_tilde():
     assert control["contrast"].tolist() == ["B - A", "C - A"]
     last = machines("score").emmeans("Machine").contrast("control", reference="C")
     assert last["contrast"].tolist() == ["A - C", "B - C"]
+
+
+def test_means_can_be_kept():
+    means = machines("log(score)").emmeans("Machine")
+    again = pickle.loads(pickle.dumps(means))
+    assert again.pairs(type="response").equals(means.pairs(type="response"))
 
 
 def test_ratios_are_named_as_ratios():

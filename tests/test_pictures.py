@@ -72,6 +72,8 @@ def test_other_pictures_draw(sleep: mf.MixedResults) -> None:
     _, ax = plt.subplots()
     assert sleep.plot.scale_location(ax=ax) is ax
     assert sleep.plot.qq(ax=ax) is ax
+    assert sleep.plot.scaled(seed=1).get_xlabel() == "Fitted Reaction (rank)"
+    assert sleep.plot.scaled(seed=1, effects="fitted").get_ylabel() == "Scaled residual"
     assert sleep.plot.influence(measure="leverage").get_ylabel() == "Leverage"
     assert sleep.plot.influence(np.arange(180) % 7).get_xlabel() == "group left out"
 

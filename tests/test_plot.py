@@ -27,6 +27,7 @@ PICTURES: dict[str, Callable[[Axes | None], Axes]] = {
     "quantile_quantile": lambda ax: plot.quantile_quantile(
         X, np.sort(Y), X - 0.3, X + 0.3, labels=NAMES, ax=ax
     ),
+    "scaled_residuals": lambda ax: plot.scaled_residuals(X, norm.cdf(Y), ax=ax),
     "intervals": lambda ax: plot.intervals(Y, Y - 0.5, Y + 0.5, NAMES, ax=ax),
     "shrinkage_lines": lambda ax: plot.shrinkage_lines(
         Y, Y / 2, NAMES, centre=0.0, size=np.arange(1, N + 1), ax=ax

@@ -41,4 +41,4 @@ def test_others_are_not_guessed(text):
 def test_logarithms_make_ratios():
     tenfold = Transformation.of(parse("log10(y) ~ x + (1 | g)").response)
     np.testing.assert_allclose(tenfold.ratio(np.array([1.0, -1.0])), [10.0, 0.1])
-    assert Transformation.of(parse("sqrt(y) ~ x + (1 | g)").response).base is None
+    assert Transformation.of(parse("sqrt(y) ~ x + (1 | g)").response).is_log is False

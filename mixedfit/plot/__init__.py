@@ -11,6 +11,7 @@ from mixedfit.plot.residuals import (
     quantile_quantile,
     residuals,
     scale_location,
+    scaled_residuals,
     semivariogram,
 )
 
@@ -25,6 +26,7 @@ __all__ = [
     "quantile_quantile",
     "residuals",
     "scale_location",
+    "scaled_residuals",
     "semivariogram",
     "shrinkage_arrows",
     "shrinkage_lines",

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ["density", "funnel", "intervals", "shrinkage_arrows", "shrinkage_lines"]
 
+# Intervals drawn one by one; more are drawn as one band.
+_MOST_LINES = 300
+
 
 def intervals(
     estimate: ArrayLike,
@@ -65,9 +68,13 @@ def intervals(
         ax.axvline(reference, color=GREY, linewidth=0.9, zorder=0)
         apart = (low > reference) | (high < reference)
     places = np.arange(n)
-    width = 1.6 if n <= LABELS else max(0.4, 80.0 / n)
+    band = n > _MOST_LINES
+    if band:
+        ax.fill_betweenx(places, low, high, color=BAND, linewidth=0.0, zorder=0)
     for chosen, color in ((~apart, BLUE), (apart, RED)):
-        ax.hlines(places[chosen], low[chosen], high[chosen], color=color, linewidth=width)
+        if not band:
+            width = 1.6 if n <= LABELS else max(0.4, 80.0 / n)
+            ax.hlines(places[chosen], low[chosen], high[chosen], color=color, linewidth=width)
         ax.plot(x[chosen], places[chosen], "o", color=color, markersize=4.5 if n <= LABELS else 2.0)
     ax.set_ylim(-0.8, n - 0.2)
     if n <= LABELS:

@@ -24,7 +24,14 @@ from mixedfit.plot.canvas import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["autocorrelation", "quantile_quantile", "residuals", "scale_location", "semivariogram"]
+__all__ = [
+    "autocorrelation",
+    "quantile_quantile",
+    "residuals",
+    "scale_location",
+    "scaled_residuals",
+    "semivariogram",
+]
 
 
 def residuals(
@@ -83,6 +90,41 @@ def scale_location(
     ax.axhline(0.822, color=GREY, linewidth=0.9, linestyle=(0, (4, 3)), zorder=0)
     name_largest(ax, x, y, labels, y, n_labels)
     ax.set_ylim(bottom=0.0)
+    return finish(ax, xlabel, ylabel, title)
+
+
+def scaled_residuals(
+    fitted: ArrayLike,
+    scaled: ArrayLike,
+    *,
+    xlabel: str = "Fitted value (rank)",
+    ylabel: str = "Scaled residual",
+    title: str | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Uniform residuals against the ranks of fitted values, with their running quartiles.
+
+    Parameters
+    ----------
+    fitted : array-like of shape (n,)
+    scaled : array-like of shape (n,)
+        Uniform between 0 and 1 where the model holds: the quartiles then stay at 1/4, 1/2, 3/4.
+    """
+    ax = new_axes(ax)
+    order = np.argsort(array(fitted), kind="stable")
+    y = array(scaled)[order]
+    n = len(y)
+    rank = (np.arange(n) + 0.5) / n
+    points(ax, rank, y)
+    half = max(10, n // 10)
+    centres = np.unique(np.linspace(0, n - 1, 50).astype(int))
+    windows = [y[max(0, i - half) : i + half + 1] for i in centres]
+    for level in (0.25, 0.5, 0.75):
+        ax.axhline(level, color=GREY, linewidth=0.9, linestyle=(0, (4, 3)), zorder=0)
+        running = [float(np.quantile(window, level)) for window in windows]
+        ax.plot(rank[centres], running, color=RED, linewidth=1.6)
+    ax.set_xlim(-0.02, 1.02)
+    ax.set_ylim(-0.02, 1.02)
     return finish(ax, xlabel, ylabel, title)
 
 

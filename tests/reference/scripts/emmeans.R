@@ -87,6 +87,14 @@ keep("empty_margin", emmeans(holes, ~ Variety))
 keep("empty_pairs", pairs(emmeans(holes, ~ Variety), adjust = "none"), infer = c(TRUE, TRUE))
 keep("empty_joint", joint_tests(holes))
 
+alfalfa$kind <- factor(paste0(substr(alfalfa$Variety, 1, 1), ifelse(alfalfa$Date == "None", 0, 1),
+                              ifelse(alfalfa$Variety == "Ladak" & alfalfa$Date == "O7", "x", "")))
+inside <- lmer(Yield ~ Variety / kind + (1 | Block), alfalfa, control = control)
+keep("nested_outer", emmeans(inside, ~ Variety))
+keep("nested_inner", emmeans(inside, ~ kind))
+keep("nested_pairs", pairs(emmeans(inside, ~ kind | Variety)), infer = c(TRUE, TRUE))
+keep("nested_joint", joint_tests(inside))
+
 out$software <- list(R = R.version.string, emmeans = as.character(packageVersion("emmeans")),
                      lmerTest = as.character(packageVersion("lmerTest")))
 write_json(out, "expected/emmeans.json", digits = I(12), auto_unbox = FALSE, na = "null")

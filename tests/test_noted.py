@@ -1,0 +1,22 @@
+import pickle
+
+import pandas as pd
+
+from mixedfit.noted import noted
+
+
+def test_the_note_is_shown_and_kept_apart_from_the_numbers():
+    table = noted(pd.DataFrame({"a": [1.0, 2.0], "b": ["x", None]}), "One.", "", "Two.", kind=3)
+    assert table.note == "One. Two."
+    assert table.attrs["kind"] == 3
+    assert repr(table).endswith("\nOne. Two.")
+    assert table._repr_html_().endswith("<p>One. Two.</p>")
+    assert type(table[["a"]]) is pd.DataFrame
+    assert type(table.round(1)) is pd.DataFrame
+    again = pickle.loads(pickle.dumps(table))
+    assert again.note == table.note
+    pd.testing.assert_frame_equal(pd.DataFrame(again), pd.DataFrame(table))
+
+
+def test_without_a_note_only_the_table_is_shown():
+    assert repr(noted(pd.DataFrame({"a": [1.5]}))).split() == ["a", "1.5"]
