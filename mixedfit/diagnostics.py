@@ -131,13 +131,14 @@ class Diagnostics:
             raise DataError(f"of must be 'residuals' or a grouping factor ({known}), not {of!r}")
         frames = []
         for term, labels, values in samples:
-            if not np.isfinite(values).all():
+            known = np.isfinite(values)
+            if not known.any():
                 continue
-            points = normal_quantiles(values, level)
+            points = normal_quantiles(values[known], level)
             frame = pd.DataFrame(
                 {
                     "term": "residual" if term is None else term[1],
-                    "label": labels[points.order],
+                    "label": labels[known][points.order],
                     "theoretical": points.theoretical,
                     "observed": points.observed,
                     "lower": points.lower,
@@ -300,11 +301,14 @@ def residual_table(fit: Fit) -> pd.DataFrame:
     parts, sigma = row_parts(fit), fit.estimate.sigma
     remainder = fit.evaluation.remainder
     working_sigma = float(np.sqrt(remainder.r2 / fit.likelihood.df))
+    # A row that alone determines some fixed effect is fitted exactly.
+    known = np.where(parts.P > 1e-10 * parts.N, 1.0, np.nan)
     fitted, fixed = fitted_values(fit), fitted_values(fit, "population")
     with np.errstate(divide="ignore", invalid="ignore"):
-        studentized = parts.conditional / (working_sigma * np.sqrt(parts.conditional_variance))
+        sd = working_sigma * np.sqrt(parts.conditional_variance)
+        studentized = known * parts.conditional / sd
         marginal = parts.marginal / (working_sigma * np.sqrt(parts.marginal_variance))
-        deleted = sigma / working_sigma * parts.Py / parts.P / parts.root
+        deleted = sigma / working_sigma * known * parts.Py / parts.P / parts.root
     columns = {
         "fitted": fitted,
         "fixed": fixed,

@@ -15,7 +15,7 @@ import pandas as pd
 from scipy import sparse
 
 from mixedfit.adjustment import Adjustment, check_adjustment
-from mixedfit.arrays import Array, IntArray
+from mixedfit.arrays import Array, BoolArray, IntArray
 from mixedfit.comparisons import Comparisons, Method, comparisons, interaction
 from mixedfit.ddf import FixedInference
 from mixedfit.errors import ModelError
@@ -203,7 +203,8 @@ class MarginalMeans:
             )
         rows = self.estimates.combined(plan.C)
         columns = table(rows, adjust, plan.families, level, with_tests=True)
-        notes = [*_adjustment_notes(adjust, plan.families), *self._scale_notes(type)]
+        notes = _adjustment_notes(adjust, plan.families, rows.estimable)
+        notes += self._scale_notes(type)
         labels = plan.labels
         if type == "response":
             columns, note = _ratios(columns, self._known_transformation())
@@ -394,13 +395,14 @@ def _known_names(names: str | Sequence[str], known: Sequence[str]) -> tuple[str,
     return wanted
 
 
-def _adjustment_notes(adjust: Adjustment, families: list[tuple[IntArray, int]]) -> list[str]:
+def _adjustment_notes(
+    adjust: Adjustment, families: list[tuple[IntArray, int]], estimable: BoolArray
+) -> list[str]:
     """How p-values were adjusted, where there is more than one in a family."""
-    tests = max(len(members) for members, _ in families)
-    if tests < 2:
+    sizes = sorted({int(estimable[members].sum()) for members, _ in families} - {0})
+    if not sizes or sizes[-1] < 2:
         return []
-    sizes = sorted({len(members) for members, _ in families})
-    shown = " or ".join(str(size) for size in sizes) if len(sizes) < 4 else f"up to {tests}"
+    shown = " or ".join(str(size) for size in sizes) if len(sizes) < 4 else f"up to {sizes[-1]}"
     if adjust == "none":
         return [f"p-values are not adjusted for {shown} tests."]
     if adjust == "tukey":

@@ -23,8 +23,9 @@ import numpy as np
 from mixedfit.arrays import Array, BoolArray
 from mixedfit.covariance import Structure
 from mixedfit.errors import ModelError
-from mixedfit.held import CholeskyChart, Held
+from mixedfit.held import Held
 from mixedfit.likelihood import Evaluation, Likelihood, Remainder, States
+from mixedfit.parameter_charts import parameter_chart
 
 __all__ = ["CorrelationPath", "FixedEffectPath", "Path", "PathPoint", "ScalePath"]
 
@@ -348,17 +349,17 @@ class ScalePath(Path):
         """The ML criterion with the column's variance held at zero, near the optimum."""
         assert self.term is not None
         structure, state = self.likelihood.structures[self.term][1], self.states[self.term]
-        found = _coordinate_of(
-            structure, state, (self.column,), self._basis.random[self.term].total
-        )
-        if found is None:
-            frame = self._basis.random[self.term].inverse
-            structure, state, coordinate = _charted(structure, state, (self.column,), frame)
-        else:
-            coordinate = found
-        state = state.copy()
-        state[coordinate] = 0.0
-        return _held_at(self.likelihood, self.states, self.term, Held(structure, coordinate), state)
+        basis = self._basis.random[self.term]
+        chart = parameter_chart(structure, state, (self.column,), basis.total, basis.inverse)
+        if chart is None:
+            raise ModelError(
+                "a standard deviation is no coordinate of its covariance structure and cannot be "
+                "profiled; leave it out with parameters="
+            )
+        state = chart.state.copy()
+        state[chart.place] = 0.0
+        held = Held(chart.structure, chart.coordinate)
+        return _held_at(self.likelihood, self.states, self.term, held, state)
 
 
 @dataclass(frozen=True)
@@ -462,26 +463,25 @@ class CorrelationPath(Path):
         like = optimum.likelihood
         structure, state = like.structures[term][1], optimum.states[term]
         basis = like.products.basis.random[term]
-        coordinate = _coordinate_of(structure, state, columns, basis.total)
-        self.on_angle = coordinate is None
-        if coordinate is None:
-            if structure.equivariance != "linear":
-                raise ModelError(
-                    f"{label} is no coordinate of its covariance structure and cannot be profiled; "
-                    "leave it out with parameters="
-                )
-            structure, state, coordinate = _charted(structure, state, columns, basis.inverse)
+        chart = parameter_chart(structure, state, columns, basis.total, basis.inverse)
+        if chart is None:
+            raise ModelError(
+                f"{label} is no coordinate of its covariance structure and cannot be profiled; "
+                "leave it out with parameters="
+            )
+        self.on_angle, self.term = chart.on_angle, term
+        self.coordinate, self._place_in_state = chart.coordinate, chart.place
+        self.x = float(chart.state[chart.place])
+        if self.on_angle:
             self.limits = (-0.5 * np.pi, 0.5 * np.pi)
         else:
-            room = structure.room(state)
-            fall, rise = (
-                (-np.inf, np.inf) if room is None else (room[0][coordinate], room[1][coordinate])
-            )
-            self.limits = (float(state[coordinate] + fall), float(state[coordinate] + rise))
-        point = _held_at(like, optimum.states, term, Held(structure, coordinate), state)
+            room = chart.structure.room(chart.state)
+            assert room is not None
+            fall, rise = (float(side[chart.coordinate]) for side in room)
+            self.limits = (self.x + fall, self.x + rise)
+        held = Held(chart.structure, chart.coordinate)
+        point = _held_at(like, optimum.states, term, held, chart.state)
         self.likelihood, self.states = point.likelihood, point.states
-        self.term, self.coordinate = term, coordinate
-        self.x = float(state[coordinate])
 
     def value(self, x: float) -> float:
         return math.sin(x) if self.on_angle else x
@@ -496,7 +496,7 @@ class CorrelationPath(Path):
 
     def at(self, x: float, states: States) -> CorrelationPoint:
         state = states[self.term].copy()
-        state[self.coordinate] = x
+        state[self._place_in_state] = x
         states = (*states[: self.term], state, *states[self.term + 1 :])
         return CorrelationPoint(self, x, self.likelihood.at(states))
 
@@ -534,50 +534,6 @@ def _ml_weights(like: Likelihood) -> Array:
     weights = np.full((p + 1, p + 1), float(like.df))
     weights[:p, :p] = 0.0
     return weights
-
-
-def _coordinate_of(
-    structure: Structure, state: Array, columns: tuple[int, ...], total: Array
-) -> int | None:
-    """The one coordinate on which a variance or correlation depends; None where there is no one."""
-    if state.shape != (structure.n_params,):
-        return None
-    generic = structure.start(np.diag(1.0 + 0.1 * np.arange(structure.size)) + 0.1)
-    tangents = total @ structure.tangents(generic) @ total.T
-    root = total @ structure.factor(generic)
-    G = root @ root.T
-    if len(columns) == 1:
-        slopes = tangents[:, columns[0], columns[0]]
-    else:
-        a, b = columns
-        slopes = tangents[:, a, b] / G[a, b]
-        slopes -= 0.5 * (tangents[:, a, a] / G[a, a] + tangents[:, b, b] / G[b, b])
-    found = np.flatnonzero(np.abs(slopes) > 1e-9 * np.abs(slopes).max())
-    return int(found[0]) if len(found) == 1 else None
-
-
-def _charted(
-    structure: Structure, state: Array, columns: tuple[int, ...], inverse: Array
-) -> tuple[CholeskyChart, Array, int]:
-    """The unstructured family with these columns first.
-
-    Returns
-    -------
-    chart : CholeskyChart
-    state : array
-        The same G in it.
-    coordinate : int
-        Which holds the two columns' correlation, or the one's standard deviation.
-    """
-    k = structure.size
-    order = [*columns, *(a for a in range(k) if a not in columns)]
-    root = structure.factor(state)
-    frame = inverse[:, order]
-    sizes = np.linalg.norm(np.linalg.solve(frame, root), axis=1)
-    floor = 1e-3 * sizes.max(initial=0.0)
-    chart = CholeskyChart(frame * np.maximum(sizes, floor if floor > 0.0 else 1.0))
-    coordinate = CholeskyChart.ANGLE if len(columns) == 2 else CholeskyChart.FIRST_SD
-    return chart, chart.of_root(root), coordinate
 
 
 def _held_at(

@@ -111,6 +111,11 @@ class _WorkingModel:
 
     @classmethod
     def of(cls, fit: Fit) -> _WorkingModel:
+        if getattr(fit.design, "residual", None) is not None:
+            raise ModelError(
+                "robust covariances are not there yet for fits with a correlation or variance "
+                "structure of the residuals; use ddf='satterthwaite'"
+            )
         rows, point = fit.rows, fit.evaluation
         root = np.ones(fit.n) if rows.root_weights is None else rows.root_weights
         WX = weighted_rows(fit, point.eliminated)[:-1] * root

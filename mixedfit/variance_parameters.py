@@ -57,26 +57,26 @@ def variance_parameters(fit: Fit) -> tuple[VarianceParameter, ...]:
     out = []
     for t, term in enumerate(fit.design.terms):
         group = fit.design.factors[term.factor].name
-        chosen = _independent(term.structure)
-        sds = [columns for columns in chosen if len(columns) == 1]
-        pairs = [columns for columns in chosen if len(columns) == 2]
-        for columns in sds:
-            names = _names(term.names, columns, len(sds) == len(term.names))
-            out.append(VarianceParameter(f"sd[{group}, {names}]", "sd", t, columns))
-        for pair in pairs:
-            k = len(term.names)
-            names = _names(term.names, pair, len(pairs) == k * (k - 1) // 2)
-            out.append(VarianceParameter(f"cor[{group}, {names}]", "cor", t, pair))
+        chosen, shared = _independent(term.structure)
+        for columns in sorted(chosen, key=len):
+            kind: Kind = "sd" if len(columns) == 1 else "cor"
+            names = ", ".join(term.names[a] for a in columns)
+            if len(columns) in shared:
+                names = f"{term.names[0]}..{term.names[-1]}"
+            out.append(VarianceParameter(f"{kind}[{group}, {names}]", kind, t, columns))
     return (*out, VarianceParameter("sigma", "sigma"))
 
 
-def _names(names: tuple[str, ...], columns: tuple[int, ...], own: bool) -> str:
-    """The columns' names; the first and the last of all where one parameter serves all columns."""
-    return ", ".join(names[a] for a in columns) if own else f"{names[0]}..{names[-1]}"
+def _independent(structure: Structure) -> tuple[list[tuple[int, ...]], set[int]]:
+    """Standard deviations (a,) and correlations (a, b) that are parameters of their own.
 
-
-def _independent(structure: Structure) -> list[tuple[int, ...]]:
-    """Standard deviations (a,) and correlations (a, b) that are parameters of their own."""
+    Returns
+    -------
+    kept : list of tuple
+    shared : set of int
+        1 where a standard deviation, 2 where a correlation serves other columns too; it is then
+        named by the first and the last column.
+    """
     k = structure.size
     index = np.arange(k)
     # No two variances or correlations of this matrix are the same.
@@ -87,6 +87,7 @@ def _independent(structure: Structure) -> list[tuple[int, ...]]:
     if not structure.uncorrelated:
         candidates.extend(combinations(range(k), 2))
     kept: list[tuple[int, ...]] = []
+    shared = set()
     basis = np.zeros((0, structure.n_params))
     for columns in candidates:
         gradient = np.einsum("rab,ab->r", tangents, covariance_gradient(root @ root.T, columns))
@@ -96,7 +97,9 @@ def _independent(structure: Structure) -> list[tuple[int, ...]]:
         if np.linalg.norm(rest) > 1e-8 * max(float(length), 1e-8):
             kept.append(columns)
             basis = np.vstack([basis, rest / np.linalg.norm(rest)])
-    return kept
+        elif length > 1e-8:
+            shared.add(len(columns))
+    return kept, shared
 
 
 def covariance_gradient(G: Array, columns: tuple[int, ...]) -> Array:

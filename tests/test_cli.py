@@ -58,6 +58,17 @@ def test_json_and_html_go_to_files(csv, tmp_path, capsys):
     assert "Fixed effects" in capsys.readouterr().out
 
 
+def test_degrees_of_freedom(capsys):
+    assert main(["fit", FORMULA, "sleepstudy", "--ddf", "kenward-roger"]) == 0
+    assert "by Kenward and Roger's method" in capsys.readouterr().out
+    assert main(["fit", FORMULA, "sleepstudy", "--ddf", "normal", "--json", "-"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["ddf"] == "normal"
+    assert {"term", "estimate", "std_error", "df", "t", "p_value"} <= set(result["fixed"][0])
+    assert main(["fit", FORMULA, "sleepstudy", "--ml", "--ddf", "kenward-roger"]) == 2
+    assert "method='REML'" in capsys.readouterr().err
+
+
 def test_datasets(capsys):
     assert main(["datasets"]) == 0
     listing = capsys.readouterr().out

@@ -157,3 +157,16 @@ def test_levels_without_enough_rows_have_no_effects_of_their_own() -> None:
     raw = unpooled_effects(fit.fit, 0)
     assert np.isnan(raw[0]).all()
     assert np.isfinite(raw[1:]).all()
+
+
+def test_rows_that_determine_a_fixed_effect_have_no_studentised_residual() -> None:
+    data = mf.datasets.load("sleepstudy").assign(only=lambda d: (d.index == 7).astype(float))
+    fit = mf.lmer("Reaction ~ Days + only + (Days | Subject)", data)
+    table = fit.diagnostics.residuals()
+    assert np.flatnonzero(table["studentized"].isna()).tolist() == [7]
+    assert np.isnan(table["deleted"][7])
+    assert table["leverage"][7] == pytest.approx(1.0)
+    assert len(fit.diagnostics.qq()) == 179
+    influence = fit.influence()
+    assert influence.cooks_distance.isna().sum() == 1
+    assert np.isnan(influence.covratio[7])

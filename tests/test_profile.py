@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -8,6 +9,8 @@ from scipy.optimize import minimize
 from scipy.stats import chi2
 
 import mixedfit as mf
+from mixedfit.covariance import BlockDiagonal, Diagonal, Unstructured
+from mixedfit.fit import fit_design
 from mixedfit.profile import profile, profile_interval
 
 from . import references
@@ -247,3 +250,16 @@ def test_bad_input() -> None:
         mf.ModelError, match="reaches intervals of level 0.9;.*profile\\(level=0.99"
     ):
         made.conf_int(0.99)
+
+
+def test_a_block_diagonal_term_has_the_intervals_of_its_blocks_as_terms() -> None:
+    data = frame()
+    apart = mf.lmer("y ~ x + z + (x | g) + (0 + z | g)", data)
+    joint = mf.lmer("y ~ x + z + (x + z | g)", data).fit.design
+    structure = BlockDiagonal((Unstructured(2), Diagonal(1)))
+    design = replace(joint, terms=(replace(joint.terms[0], structure=structure),))
+    fit = fit_design(design, "REML")
+    assert fit.llf == pytest.approx(apart.llf, abs=1e-7)
+    got, want = profile_interval(fit), profile_interval(apart.fit)
+    assert set(got.index) == set(want.index)
+    np.testing.assert_allclose(got.loc[want.index], want, rtol=1e-4, atol=1e-5)
