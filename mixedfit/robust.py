@@ -23,6 +23,7 @@ from functools import cached_property
 from typing import Any, Literal, cast, get_args
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import sparse
 
@@ -72,13 +73,19 @@ def default_cluster(fit: Fit) -> str:
     for candidate in reversed(factors):
         if all(_nested(other.codes, candidate.codes) for other in factors):
             return candidate.name
-    if not factors:
-        raise ModelError("this fit has no grouping factor: name the clusters with cluster=")
     names = ", ".join(repr(factor.name) for factor in factors)
     raise ModelError(
         f"none of the grouping factors {names} nests the others: say which rows belong together "
         "with cluster='name', or a column of labels"
     )
+
+
+def _residual_groups(fit: Fit) -> pd.Series:
+    """The groups of the residual correlation of a fit without random effects."""
+    groups = None if fit.design.residual is None else fit.design.residual.groups
+    if groups is None:
+        raise ModelError("this fit has no grouping factor: name the clusters with cluster=")
+    return pd.Series(np.array(groups.labels)[groups.codes], name="the residual correlation")
 
 
 def _nested(inner: IntArray, outer: IntArray) -> bool:
@@ -434,7 +441,7 @@ def robust_inference(
         covariance is right.
     cluster : str or array-like, optional
         A grouping factor of the fit, or one label a row; by default the factor that nests all
-        others.
+        others, or the groups of the residual correlation where there is no factor.
 
     Returns
     -------
@@ -447,7 +454,8 @@ def robust_inference(
         are fewer than two clusters.
     """
     kind = check_kind(kind)
-    cluster = default_cluster(fit) if cluster is None else cluster
+    if cluster is None:
+        cluster = _residual_groups(fit) if not fit.design.factors else default_cluster(fit)
     key = f"robust {kind} {cluster}" if isinstance(cluster, str) else None
     if key is not None and key in fit.computed:
         return cast("FixedInference", fit.computed[key])

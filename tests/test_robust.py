@@ -263,6 +263,16 @@ def test_the_factor_that_nests_the_others_is_the_default():
         fit.cov_params("CR2")
 
 
+def test_without_random_effects_the_residual_groups_are_the_default():
+    fit = fitted("teeth_gls")
+    ours = fit.coef_table(cov="CR2")
+    theirs = fit.coef_table(cov="CR2", cluster=references.data("orthodont")["Subject"])
+    np.testing.assert_allclose(ours[["se", "df"]], theirs[["se", "df"]])
+    assert "27 levels of the residual correlation" in ours.note
+    with pytest.raises(MixedfitError, match="cluster="):
+        teeth().cov_params("CR2")
+
+
 def test_tables_take_a_robust_covariance():
     fit = fitted("sleep")
     table = fit.coef_table(cov="CR2")
