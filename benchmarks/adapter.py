@@ -159,6 +159,8 @@ def _answer(adapter: Adapter, arguments: argparse.Namespace) -> dict[str, Any]:
     problem = PROBLEMS[arguments.problem]
     head = {"library": adapter.library, "version": None, "problem": problem.name}
     reason = adapter.not_expressed.get(problem.name)
+    if problem.calls and adapter.library not in problem.calls:
+        reason = "it has no such model"
     if not (reason or arguments.attempt_all):
         reason = adapter.too_slow.get(problem.name)
     if reason:

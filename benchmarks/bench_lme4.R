@@ -3,73 +3,11 @@
 #                        repeats=5 budget=60
 # Prints one line of JSON with the entries of benchmarks/adapter.py.
 
-# Seconds, to a microsecond or so: proc.time() counts milliseconds.
-clock <- function() as.numeric(Sys.time())
-
-named_arguments <- function() {
-  pairs <- regmatches(commandArgs(TRUE), regexpr("=", commandArgs(TRUE)), invert = TRUE)
-  stats::setNames(lapply(pairs, `[`, 2), vapply(pairs, `[`, "", 1))
-}
-
-json_value <- function(value) {
-  if (is.character(value)) {
-    return(encodeString(value, quote = "\""))
-  }
-  text <- ifelse(is.finite(value), format(value, digits = 17, trim = TRUE), "null")
-  if (length(text) == 1) text else paste0("[", paste(text, collapse = ", "), "]")
-}
-
-print_json <- function(entries, lists = "seconds") {
-  text <- vapply(entries, json_value, "")
-  single <- names(entries) %in% lists & lengths(entries) == 1
-  text[single] <- paste0("[", text[single], "]")
-  cat(sprintf("{%s}\n", paste0("\"", names(entries), "\": ", text, collapse = ", ")))
-}
-
-# Resident memory in MB; NA where the system does not say.
-memory_mb <- function(key) {
-  if (!file.exists("/proc/self/status")) {
-    return(NA_real_)
-  }
-  line <- grep(paste0("^", key, ":"), readLines("/proc/self/status"), value = TRUE)
-  as.numeric(gsub("[^0-9]", "", line)) / 1024
-}
-
-reset_peak <- function() {
-  try(suppressWarnings(writeLines("5", "/proc/self/clear_refs")), silent = TRUE)
-}
-
-read_data <- function(file, factors) {
-  header <- strsplit(readLines(file, 1), ",")[[1]]
-  types <- ifelse(header %in% factors, "factor", "numeric")
-  utils::read.csv(file, colClasses = types, check.names = FALSE)
-}
-
-time_repeats <- function(fit, repeats, budget) {
-  begin <- clock()
-  result <- fit()
-  first <- clock() - begin
-  seconds <- numeric()
-  longest <- first
-  while (length(seconds) < repeats && clock() - begin + longest <= budget) {
-    result <- NULL # two results at once would count twice in the peak of memory
-    gc(FALSE)
-    start <- clock()
-    result <- fit()
-    seconds <- c(seconds, clock() - start)
-    longest <- stats::median(seconds)
-  }
-  list(seconds = if (length(seconds)) seconds else first, first = first, result = result)
-}
+script <- sub("^--file=", "", grep("^--file=", commandArgs(), value = TRUE))
+source(file.path(dirname(script), "common.R"))
 
 main <- function() {
   arguments <- named_arguments()
-  head <- list(library = "lme4", problem = arguments$problem)
-  if (!suppressPackageStartupMessages(requireNamespace("lme4", quietly = TRUE))) {
-    print_json(c(head, skipped = "cannot be loaded: R has no package lme4"))
-    return(invisible())
-  }
-  head$version <- utils::packageDescription("lme4")$Version
   data <- read_data(arguments$data, strsplit(arguments$factors, ",")[[1]])
   fit <- function() {
     formula <- stats::as.formula(arguments$formula)
@@ -79,20 +17,14 @@ main <- function() {
     stopifnot(!anyNA(lme4::fixef(model)))
     model
   }
-  gc(FALSE)
-  reset_peak()
-  before <- memory_mb("VmRSS")
-  timed <- time_repeats(fit, as.integer(arguments$repeats), as.numeric(arguments$budget))
-  model <- timed$result
-  print_json(c(head, list(
-    seconds = timed$seconds,
-    first_seconds = timed$first,
-    memory_before_mb = before,
-    memory_peak_mb = memory_mb("VmHWM"),
-    criterion = -2 * as.numeric(stats::logLik(model)),
-    evaluations = model@optinfo$feval,
-    note = if (lme4::isSingular(model)) "singular" else ""
-  )))
+  found <- function(model) {
+    list(
+      criterion = -2 * as.numeric(stats::logLik(model)),
+      evaluations = model@optinfo$feval,
+      note = if (lme4::isSingular(model)) "singular" else ""
+    )
+  }
+  measure("lme4", arguments, fit, found)
 }
 
 main()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +50,9 @@ class Problem:
     bar : Bar
     method : str
         "REML" or "ML".
+    calls : dict
+        Where the formula is not the whole model: the call each library that has the model makes, in
+        its own language, with ``data`` for the data and ``mf`` for mixedfit.
     """
 
     name: str
@@ -59,6 +62,7 @@ class Problem:
     about: str
     bar: Bar
     method: str = "REML"
+    calls: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -162,6 +166,127 @@ def _maximal() -> pd.DataFrame:
     return pd.DataFrame({"y": y.round(6), "a": a, "b": b, "c": c, **labels})
 
 
+def _ovary() -> pd.DataFrame:
+    return _bundled("ovary", ["follicles", "Time", "Mare"])
+
+
+def _bodyweight() -> pd.DataFrame:
+    return _bundled("bodyweight", ["weight", "Time", "Rat", "Diet"])
+
+
+def _autoregressive(n_groups: int, n_times: int, seed: int) -> pd.DataFrame:
+    """Groups with an intercept and a slope of their own and AR(1) residuals over the times."""
+    rng = np.random.default_rng(seed)
+    g, t = (index.ravel() for index in np.indices((n_groups, n_times)))
+    x = rng.standard_normal(len(g))
+    effects = rng.standard_normal((n_groups, 2)) * [1.0, 0.1]
+    y = 1.0 + 0.5 * x + 0.2 * t + effects[g, 0] + effects[g, 1] * t
+    y += _ar1(rng, n_groups, n_times).ravel()
+    return pd.DataFrame({"y": y.round(6), "x": x.round(6), "t": t, "g": _labels(g, "g")})
+
+
+def _ar1(rng: np.random.Generator, n_groups: int, n_times: int) -> np.ndarray:
+    """Series of unit variance with lag-one correlation 0.6, one a row."""
+    e = rng.standard_normal((n_groups, n_times))
+    for time in range(1, n_times):
+        e[:, time] = 0.6 * e[:, time - 1] + 0.8 * e[:, time]
+    return e
+
+
+def _many_series() -> pd.DataFrame:
+    return _autoregressive(2_000, 20, seed=8)
+
+
+def _long_series() -> pd.DataFrame:
+    return _autoregressive(10_000, 20, seed=9)
+
+
+def _crossed_series() -> pd.DataFrame:
+    """500 subjects who each rate 40 of 300 items one after the other, with AR(1) residuals."""
+    rng = np.random.default_rng(10)
+    s, t = (index.ravel() for index in np.indices((500, 40)))
+    i = np.concatenate([rng.permutation(300)[:40] for _ in range(500)])
+    x = rng.standard_normal(len(s))
+    y = 1.0 + 0.5 * x + rng.standard_normal(500)[s] + 0.5 * rng.standard_normal(300)[i]
+    y += _ar1(rng, 500, 40).ravel()
+    labels = {"t": _labels(t, "t"), "s": _labels(s, "s"), "i": _labels(i, "i")}
+    return pd.DataFrame({"y": y.round(6), "x": x.round(6), "time": t, **labels})
+
+
+_OVARY = "follicles ~ sin(2*pi*Time) + cos(2*pi*Time)"
+
+_STRUCTURED = (
+    Problem(
+        "ovary",
+        f"{_OVARY}, pdDiag(~ sin(2*pi*Time)), corAR1()",
+        _ovary,
+        ("Mare",),
+        "308 rows of 11 mares, AR(1) residuals: what a call with a correlation costs.",
+        Bar("nlme", 1.0),
+        calls={
+            "mixedfit": f"mf.lme('{_OVARY}', {{'Mare': mf.PdDiag('~ sin(2*pi*Time)')}}, data, "
+            "correlation=mf.CorAR1())",
+            "nlme": f"lme({_OVARY}, data, list(Mare = pdDiag(~ sin(2*pi*Time))), "
+            "correlation = corAR1())",
+        },
+    ),
+    Problem(
+        "bodyweight",
+        "weight ~ Time * Diet, ~ Time | Rat, varPower(), corExp(form = ~ Time)",
+        _bodyweight,
+        ("Rat", "Diet"),
+        "176 rows of 16 rats: variances that follow the fitted values, and their outer loop.",
+        Bar("nlme", 1.0),
+        calls={
+            "mixedfit": "mf.lme('weight ~ Time * Diet', '~ Time | Rat', data, "
+            "weights=mf.VarPower(), correlation=mf.CorExp(form='~ Time'))",
+            "nlme": "lme(weight ~ Time * Diet, data, ~ Time | Rat, weights = varPower(), "
+            "correlation = corExp(form = ~ Time))",
+        },
+    ),
+    Problem(
+        "series",
+        "y ~ x + t, ~ t | g, corAR1(form = ~ t | g)",
+        _many_series,
+        ("g",),
+        "40,000 rows, 2,000 subjects of 20 times: a random slope with AR(1) residuals.",
+        Bar("nlme", 0.2),
+        calls={
+            "mixedfit": "mf.lme('y ~ x + t', '~ t | g', data, "
+            "correlation=mf.CorAR1(form='~ t | g'))",
+            "nlme": "lme(y ~ x + t, data, ~ t | g, correlation = corAR1(form = ~ t | g))",
+        },
+    ),
+    Problem(
+        "long_series",
+        "y ~ x + t, ~ t | g, corAR1(form = ~ t | g)",
+        _long_series,
+        ("g",),
+        "200,000 rows, 10,000 subjects of 20 times; to take less than 5 s.",
+        Bar("nlme", 0.2),
+        calls={
+            "mixedfit": "mf.lme('y ~ x + t', '~ t | g', data, "
+            "correlation=mf.CorAR1(form='~ t | g'))",
+            "nlme": "lme(y ~ x + t, data, ~ t | g, correlation = corAR1(form = ~ t | g))",
+        },
+    ),
+    Problem(
+        "crossed_series",
+        "y ~ x + (1 | s) + (1 | i), corAR1(form = ~ time | s)",
+        _crossed_series,
+        ("t", "s", "i"),
+        "20,000 rows, 500 subjects crossed with 300 items, AR(1) residuals; to take less than 5 s.",
+        Bar("glmmTMB", 0.2),
+        method="ML",
+        calls={
+            "mixedfit": "mf.lmer('y ~ x + (1 | s) + (1 | i)', data, method='ML', "
+            "correlation=mf.CorAR1(form='~ time | s'))",
+            "glmmTMB": "glmmTMB(y ~ x + (1 | s) + (1 | i) + ar1(t + 0 | s), data, "
+            "dispformula = ~ 0)",
+        },
+    ),
+)
+
 PROBLEMS = {
     problem.name: problem
     for problem in (
@@ -213,6 +338,7 @@ PROBLEMS = {
             "2,400 rows, six correlated effects by subject and by item: a search over 42 numbers.",
             Bar("lme4", 0.03),
         ),
+        *_STRUCTURED,
     )
 }
 

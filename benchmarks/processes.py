@@ -15,7 +15,8 @@ from benchmarks.problems import Problem
 
 __all__ = ["LIBRARIES", "Settings", "Tally", "measure", "measure_growth", "write_data"]
 
-LIBRARIES = ("mixedfit", "mixedlm", "lme-python", "statsmodels", "lme4")
+LIBRARIES = ("mixedfit", "mixedlm", "lme-python", "statsmodels", "lme4", "nlme", "glmmTMB")
+_IN_R = ("lme4", "nlme", "glmmTMB")
 
 _HERE = Path(__file__).parent
 
@@ -138,17 +139,19 @@ def _python_command(library: str, problem: Problem, data: Path, settings: Settin
     return [*command, "--attempt-all"] if settings.attempt_all else command
 
 
-def _r_command(problem: Problem, data: Path, settings: Settings) -> list[str]:
+def _r_command(library: str, problem: Problem, data: Path, settings: Settings) -> list[str]:
+    call = problem.calls.get(library)
     entries = {
+        "library": library,
         "problem": problem.name,
-        "formula": problem.formula,
+        "call" if call else "formula": call or problem.formula,
         "data": data,
         "factors": ",".join(problem.factors),
         "method": problem.method,
         "repeats": settings.repeats_a_round,
         "budget": settings.budget_a_round,
     }
-    script = str(_HERE / "bench_lme4.R")
+    script = str(_HERE / ("bench_nlme.R" if call else "bench_lme4.R"))
     return [settings.rscript, script, *(f"{key}={value}" for key, value in entries.items())]
 
 
@@ -185,18 +188,27 @@ def write_data(problem: Problem, path: Path) -> None:
     subprocess.run(command, cwd=_HERE.parent, check=True)
 
 
+def _lacks(library: str, problem: Problem) -> str:
+    """Why a library is not asked, if it is not."""
+    if problem.calls and library not in problem.calls:
+        return "not attempted: it has no such model"
+    if not problem.calls and library in ("nlme", "glmmTMB"):
+        return "not attempted: it is asked for residual structures only"
+    return ""
+
+
 def measure(
     problem: Problem, libraries: Iterable[str], data: Path, settings: Settings
 ) -> list[Tally]:
     """Give each library its turn, round after round, so that all meet the same machine."""
-    tallies = [Tally(library) for library in libraries]
+    tallies = [Tally(library, skipped=_lacks(library, problem)) for library in libraries]
     for turn in range(settings.rounds):
         for tally in tallies:
             if not tally.wants_more(settings.budget):
                 continue
             print(f"{problem.name}, round {turn + 1}: {tally.library}", file=sys.stderr)
-            if tally.library == "lme4":
-                command = _r_command(problem, data, settings)
+            if tally.library in _IN_R:
+                command = _r_command(tally.library, problem, data, settings)
             else:
                 command = _python_command(tally.library, problem, data, settings)
             tally.add(_answer(command, settings.timeout))

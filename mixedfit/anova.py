@@ -6,7 +6,6 @@ from typing import Literal, TypeAlias, cast, get_args
 
 import numpy as np
 import pandas as pd
-import scipy
 
 from mixedfit.arrays import Array, IntArray
 from mixedfit.ddf import Ddf, JointTest, containment, inference
@@ -15,6 +14,7 @@ from mixedfit.fit import Fit
 from mixedfit.hypotheses import marginal, sequential, type_1, type_2, type_3
 from mixedfit.linalg import cholesky
 from mixedfit.noted import NotedFrame, noted
+from mixedfit.tails import f_tail
 
 __all__ = ["AnovaType", "anova_table", "term_columns", "term_hypotheses"]
 
@@ -123,7 +123,7 @@ def _contained(fit: Fit, terms: list[IntArray], tests: list[JointTest]) -> list[
             out.append(test)
             continue
         den_df = float(next(df))
-        p = float(scipy.stats.f.sf(test.F, test.num_df, den_df))
+        p = f_tail(test.F, test.num_df, den_df)
         out.append(JointTest(test.num_df, den_df, test.F, p))
     return out
 
@@ -134,7 +134,7 @@ def _as_nlme(fit: Fit, tests: list[JointTest]) -> list[JointTest]:
         return tests
     F = [test.F * (fit.n - fit.p) / fit.n for test in tests]
     return [
-        JointTest(test.num_df, test.den_df, f, float(scipy.stats.f.sf(f, test.num_df, test.den_df)))
+        JointTest(test.num_df, test.den_df, f, f_tail(f, test.num_df, test.den_df))
         for test, f in zip(tests, F, strict=True)
     ]
 

@@ -31,6 +31,8 @@ Status = Literal["optimal", "boundary", "stalled"]
 _NO_VARIANCE = 1e-6
 # Smallest eigenvalue relative to the largest at which the Hessian counts as singular.
 _FLAT = 1e-9
+# The same where the Hessian is partly a difference of gradients.
+_FLAT_DIFFERENCED = 1e-6
 # Smallest eigenvalue relative to the largest of residual parameters that may be on a ridge, and
 # the rise of the criterion over a long step below which they are.
 _SHALLOW = 1e-4
@@ -191,6 +193,7 @@ def certify(
     everywhere = identified and status == "optimal"
     moves = None if everywhere else moving_directions(point, held)
     smallest, largest = _extreme_curvature(point, moves)
+    flat = _FLAT_DIFFERENCED if residual_names else _FLAT
     if not minimum.converged:
         worst = int(np.argmax(np.abs(gradient)))
         status, message = (
@@ -201,7 +204,7 @@ def certify(
                 f"{_owner(likelihood, worst, names, residual_names)}"
             ),
         )
-    elif smallest <= _FLAT * largest and np.isfinite(largest):
+    elif not limits and smallest <= flat * largest and np.isfinite(largest):
         status, message = (
             "stalled",
             ("the criterion is flat in some direction: these data do not determine the variances"),
@@ -276,7 +279,8 @@ def _extreme_curvature(point: Evaluation, moves: Array | None) -> tuple[float, f
     if len(H) == 0:
         return np.inf, np.inf
     if len(point.delta):  # whose units are their own
-        scale = 1.0 / np.sqrt(np.maximum(np.abs(H.diagonal()), 1e-300))
+        diagonal = np.abs(H.diagonal())
+        scale = 1.0 / np.sqrt(np.maximum(diagonal, max(1e-12 * float(diagonal.max()), 1e-300)))
         H = H * np.outer(scale, scale)
     eigenvalues, _ = symmetric_eigen(H)
     return float(eigenvalues[0]), float(eigenvalues[-1])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import f as f_distribution
+import scipy
 
 from mixedfit.arrays import Array, IntArray
 from mixedfit.errors import ModelError
@@ -112,7 +112,7 @@ def classical_anova(fit: Fit) -> ClassicalAnova:
             "expected_mean_sq": [_expected_text(row, sources) for row in K],
             "F": F,
             "den_df": den_df,
-            "p": f_distribution.sf(F, df, den_df),
+            "p": scipy.stats.f.sf(F, df, den_df),
         }
     )
     positive = np.maximum(components, 0.0)

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import scipy
 
 from mixedfit.arrays import Array
 from mixedfit.contrasts import read_contrasts
@@ -17,6 +16,7 @@ from mixedfit.errors import MixedfitError
 from mixedfit.estimable import estimable
 from mixedfit.fit import Fit
 from mixedfit.noted import NotedFrame, noted
+from mixedfit.tails import t_quantile, two_sided_t
 
 __all__ = ["Contrast", "coefficient_table", "contrast", "t_table"]
 
@@ -34,13 +34,13 @@ def t_table(inferred: FixedInference, L: Array, value: Array | None = None) -> p
     estimate, se, df = L @ inferred.estimates, inferred.se(L), inferred.df(L)
     with np.errstate(divide="ignore", invalid="ignore"):
         t = (estimate - (0.0 if value is None else value)) / se
-    p = 2.0 * scipy.stats.t.sf(np.abs(t), df)
+    p = two_sided_t(t, df)
     return pd.DataFrame({"estimate": estimate, "se": se, "df": df, "t": t, "p": p})
 
 
 def with_limits(table: pd.DataFrame, level: float) -> pd.DataFrame:
     """Add the columns lower and upper of an interval for each row."""
-    half = scipy.stats.t.ppf(0.5 + 0.5 * check_level(level), table["df"]) * table["se"]
+    half = t_quantile(0.5 + 0.5 * check_level(level), table["df"]) * table["se"]
     return table.assign(lower=table["estimate"] - half, upper=table["estimate"] + half)
 
 

@@ -54,7 +54,7 @@ def cone_p_value(statistic: float, information: Array, free: int, size: int | No
     w = rng.chisquare(free, _DRAWS) if free else np.zeros(_DRAWS)
     kappa = (along + w) / (whole + w)
     with np.errstate(divide="ignore"):
-        return float(scipy.stats.chi2.sf(statistic / kappa, d + free).mean())
+        return float(scipy.special.chdtrc(d + free, statistic / kappa).mean())
 
 
 def _project(z: Array, H: Array, size: int | None, scale: Array) -> Array:

@@ -17,6 +17,7 @@ from scipy.special import logit
 from mixedfit.arrays import Array, IntArray
 from mixedfit.correlation_kernels import Blocks, Chain, Exchangeable, by_group
 from mixedfit.correlation_structure import (
+    FARTHEST,
     CorStructure,
     Kernel,
     batches_of,
@@ -78,7 +79,8 @@ class CorCAR1(CorStructure):
     Parameters
     ----------
     value : float, optional
-        Phi to start from, in (0, 1): the correlation one unit of time apart; 0.2 by default.
+        Phi to start from, in (0, 1): the correlation one unit of time apart. By default 0.2 at the
+        median time between neighbours.
     form : str
         ``"~ t | g"``, times in any order, or ``"~ 1 | g"``, where rows follow each other.
     fixed : bool
@@ -104,8 +106,19 @@ class CorCAR1(CorStructure):
 
     def _bind(self, frame: Frame, classes: Classes) -> tuple[Kernel, Array, tuple[Array, Array]]:
         times = self._times(frame, classes)
-        start = logit(0.2 if self.value is None else self._values[0])
-        return _chain(times, classes, False, "Phi"), np.array([start]), wide(1, upper=30.0)
+        kernel = _chain(times, classes, False, "Phi")
+        lags = kernel.lag[np.isfinite(kernel.lag)]
+        if self.value is not None:
+            start = logit(self._values[0])
+        else:
+            start = _logit_of_decay(-np.log(0.2) / float(np.median(lags)))
+        # Where rows next to each other are all but unrelated, and rows far apart all but equal.
+        lower, upper = (
+            _logit_of_decay(FARTHEST / float(lags.min())),
+            _logit_of_decay(np.exp(-FARTHEST) / float(lags.max())),
+        )
+        bounds = np.array([min(lower, start)]), np.array([max(upper, start)])
+        return kernel, np.array([start]), bounds
 
 
 @dataclass(frozen=True, repr=False)
@@ -192,6 +205,11 @@ def _lags(patterns: Array) -> IntArray:
     return np.abs(t[:, :, None] - t[:, None, :]).astype(np.int64)
 
 
+def _logit_of_decay(decay: float) -> float:
+    """``logit(exp(-decay))``."""
+    return float(-decay - np.log(-np.expm1(-decay)))
+
+
 def _whole(times: Array, what: str, form: ResidualForm) -> Array:
     if (times != np.round(times)).any():
         raise DataError(
@@ -247,6 +265,11 @@ class CorCompSymm(CorStructure):
             )
 
     def _bind(self, frame: Frame, classes: Classes) -> tuple[Kernel, Array, tuple[Array, Array]]:
+        if len(classes.labels) < 2 and not self.fixed:
+            raise ModelError(
+                "CorCompSymm: all rows are in one group, and a correlation between all of them "
+                "cannot be told from their mean; name the groups, as in '~ 1 | block'"
+            )
         sizes = np.bincount(classes.codes).astype(float)
         kernel = Exchangeable(classes.codes, sizes)
         rho = 0.0 if self.value is None else float(self._values[0])

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 from scipy.linalg.lapack import dtbtrs, dtrtri
@@ -46,6 +46,7 @@ class CorrelationAt(ABC):
 
     logdet: float
     trace: Array
+    knows_inverse: ClassVar[bool] = False  # whether it has `adjoint_of_products`
 
     @abstractmethod
     def whiten(self, V: Array) -> Array:
@@ -70,6 +71,10 @@ class CorrelationAt(ABC):
     @abstractmethod
     def adjoint(self, A: Array, B: Array) -> Array:
         """``sum_m a_m' dC b_m`` for each coordinate, shape (r,)."""
+
+    def adjoint_of_products(self, CA: Array, CB: Array) -> Array:
+        """The same, given ``C a_m`` and ``C b_m``, through the derivative of the inverse."""
+        raise NotImplementedError
 
     def normalize(self, V: Array) -> Array:
         """Rows of V made uncorrelated, as nlme orders the contrasts."""
@@ -141,6 +146,7 @@ class ChainAt(CorrelationAt):
     phi: Array
     dphi: Array
     slack: Array
+    knows_inverse: ClassVar[bool] = True
 
     @cached_property
     def logdet(self) -> float:  # type: ignore[override]
@@ -218,10 +224,16 @@ class ChainAt(CorrelationAt):
     def adjoint(self, A: Array, B: Array) -> Array:
         CA = self._multiply_sorted(self._in(A))
         CB = CA if A is B else self._multiply_sorted(self._in(B))
+        return self._adjoint_sorted(CA, CB)
+
+    def adjoint_of_products(self, CA: Array, CB: Array) -> Array:
+        return self._adjoint_sorted(self._in(CA), self._in(CB))
+
+    def _adjoint_sorted(self, CA: Array, CB: Array) -> Array:
         diagonal, off = self._inverse_derivative
-        total = np.einsum("mi,mi,i->", CA, CB, diagonal, optimize=True)
-        total += np.einsum("mi,mi,i->", CA[:, 1:], CB[:, :-1], off, optimize=True)
-        total += np.einsum("mi,mi,i->", CA[:, :-1], CB[:, 1:], off, optimize=True)
+        total = diagonal @ np.einsum("mi,mi->i", CA, CB)
+        total += off @ np.einsum("mi,mi->i", CA[:, 1:], CB[:, :-1])
+        total += off @ np.einsum("mi,mi->i", CA[:, :-1], CB[:, 1:])
         return -np.array([total])
 
 

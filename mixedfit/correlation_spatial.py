@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import logit
 
 from mixedfit.arrays import Array, IntArray
-from mixedfit.correlation_kernels import Blocks, Table
+from mixedfit.correlation_kernels import Batch, Blocks, Table
 from mixedfit.correlation_structure import (
     FARTHEST,
     CorStructure,
@@ -91,15 +91,34 @@ class _Spatial(CorStructure):
         positive = distances[distances > 0.0]
         if not len(positive):
             raise DataError(f"{self._name}: no two rows of a group are apart; see its form")
-        start, shift = self._start(float(positive[0]))
-        table: Table = SpatialTable(distances, DECAYS[self._decay], shift, self.nugget)
         farthest, nearest = float(positive[-1]), float(positive[0])
+        start, shift = self._start(nearest, _typical(batches, distances))
+        table: Table = SpatialTable(distances, DECAYS[self._decay], shift, self.nugget)
+        kernel = Blocks(frame.n, batches, table)
+        start = self._positive_definite(kernel, start)
         lower = [np.log(nearest) - 8.0]
         upper = [np.log(farthest) + 20.0]
         if self.nugget:
             lower, upper = [*lower, -FARTHEST], [*upper, FARTHEST]
         bounds = np.minimum(lower, start), np.maximum(upper, start)
-        return Blocks(frame.n, batches, table), start, bounds
+        return kernel, start, bounds
+
+    def _positive_definite(self, kernel: Blocks, start: Array) -> Array:
+        """The start, at a shorter range if the matrix is singular there."""
+        start = start.copy()
+        for _ in range(30):
+            try:
+                kernel.at(start)
+            except np.linalg.LinAlgError:
+                if self.fixed:
+                    raise ModelError(
+                        f"value of {self._name}: the correlation matrix is not positive definite "
+                        f"at {self.value!r}; a shorter range or nugget=True makes it so"
+                    ) from None
+                start[0] -= np.log(2.0)
+            else:
+                break
+        return start
 
     def _elsewhere(self, kernel: Kernel, initial: Array) -> Array:
         # A correlation that ends at the range has a kink wherever the range is a distance.
@@ -116,10 +135,10 @@ class _Spatial(CorStructure):
         nuggets = logit([0.1, 0.3])[:, None]
         return np.hstack([np.repeat(stretch, 2, axis=0), np.tile(nuggets, (self._n_ranges, 1))])
 
-    def _start(self, nearest: float) -> tuple[Array, float]:
+    def _start(self, nearest: float, typical: float) -> tuple[Array, float]:
         """Coordinates to start from, and the smallest range."""
         values = [] if self.value is None else self._values.tolist()
-        reach = values[0] if values else (1.1 if self._finite_reach else 0.9) * nearest
+        reach = values[0] if values else (1.1 if self._finite_reach else 0.9) * typical
         shift = nearest if self._finite_reach else 0.0
         if reach <= shift:
             if self.fixed:
@@ -130,6 +149,13 @@ class _Spatial(CorStructure):
         if self.nugget:
             start.append(logit(values[1] if len(values) > 1 else 0.1))
         return np.array(start), shift
+
+
+def _typical(batches: Sequence[Batch], distances: Array) -> float:
+    """The median distance of a row to the nearest other one."""
+    apart = np.append(np.inf, np.where(distances > 0.0, distances, np.inf))
+    found = np.concatenate([apart[batch.index].min(axis=2).ravel() for batch in batches])
+    return float(np.median(found[np.isfinite(found)]))
 
 
 def _distances(patterns: Array, metric: Metric) -> Array:
@@ -155,7 +181,7 @@ class CorExp(_Spatial):
     ----------
     value : float or list, optional
         The range to start from, or ``[range, nugget]``, in units of distance; 0.9 times the
-        shortest distance and a nugget of 0.1 by default.
+        median distance to the nearest row and a nugget of 0.1 by default.
     form : str
         ``"~ x + y | g"``, any number of coordinates; ``"~ 1 | g"`` places rows at 1, 2, ...
     nugget : bool
@@ -187,7 +213,7 @@ class CorGaus(_Spatial):
     ----------
     value : float or list, optional
         The range to start from, or ``[range, nugget]``, in units of distance; 0.9 times the
-        shortest distance and a nugget of 0.1 by default.
+        median distance to the nearest row and a nugget of 0.1 by default.
     form : str
         ``"~ x + y | g"``, any number of coordinates; ``"~ 1 | g"`` places rows at 1, 2, ...
     nugget : bool
@@ -219,7 +245,7 @@ class CorLin(_Spatial):
     ----------
     value : float or list, optional
         The range to start from, or ``[range, nugget]``, in units of distance; 1.1 times the
-        shortest distance and a nugget of 0.1 by default.
+        median distance to the nearest row and a nugget of 0.1 by default.
     form : str
         ``"~ x + y | g"``, any number of coordinates; ``"~ 1 | g"`` places rows at 1, 2, ...
     nugget : bool
@@ -253,7 +279,7 @@ class CorRatio(_Spatial):
     ----------
     value : float or list, optional
         The range to start from, or ``[range, nugget]``, in units of distance; 0.9 times the
-        shortest distance and a nugget of 0.1 by default.
+        median distance to the nearest row and a nugget of 0.1 by default.
     form : str
         ``"~ x + y | g"``, any number of coordinates; ``"~ 1 | g"`` places rows at 1, 2, ...
     nugget : bool
@@ -285,7 +311,7 @@ class CorSpher(_Spatial):
     ----------
     value : float or list, optional
         The range to start from, or ``[range, nugget]``, in units of distance; 1.1 times the
-        shortest distance and a nugget of 0.1 by default.
+        median distance to the nearest row and a nugget of 0.1 by default.
     form : str
         ``"~ x + y | g"``, any number of coordinates; ``"~ 1 | g"`` places rows at 1, 2, ...
     nugget : bool

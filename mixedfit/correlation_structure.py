@@ -181,11 +181,9 @@ class CorStructure(ABC):
         form = self._form
         if form.covariate is None:
             return places(classes.codes).astype(float)
-        coordinates = form.coordinates(frame, self._name)
-        if coordinates.shape[1] != 1:
-            raise DataError(f"{self._name} takes one time variable, not {form.text!r}")
-        check_distinct(coordinates, classes, self._name, form)
-        return coordinates[:, 0]
+        times = form.numbers(frame, self._name)
+        check_distinct(times[:, None], classes, self._name, form)
+        return times
 
 
 def places(codes: IntArray) -> IntArray:
@@ -217,7 +215,7 @@ def check_distinct(
         if kind == "time"
         else "name the groups, '~ x + y | group', or allow a nugget"
     )
-    name = form.covariate.user_names([form.covariate.text])[0]
+    name = form.left
     raise DataError(f"{what}: the {kind} {name!r} is {place} in more than one row{where}; {remedy}")
 
 

@@ -106,6 +106,12 @@ class Structure(ABC):
     def rebase(self, state: Array, B: Array) -> Array:
         """The state of ``B G B'`` for a change of basis B of shape (k, k) the family allows."""
 
+    def growth(self, state: Array) -> Array:
+        """The coordinates, shape (r,), along which G grows in proportion."""
+        tangents = self.tangents(state).reshape(self.n_params, self.size**2)
+        T = self.factor(state)
+        return np.asarray(np.linalg.lstsq(tangents.T, (T @ T.T).reshape(-1), rcond=1e-10)[0])
+
     @abstractmethod
     def theta(self, state: Array) -> Array:
         """The relative Cholesky parameters as lme4 lists them."""

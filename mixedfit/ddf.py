@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Literal, Protocol, cast, get_args
 
 import numpy as np
-import scipy
 
 from mixedfit.arrays import Array
 from mixedfit.containment import Containment
@@ -15,6 +14,7 @@ from mixedfit.fit import Fit
 from mixedfit.kenward_roger import kenward_roger
 from mixedfit.linalg import symmetric_eigen
 from mixedfit.satterthwaite import satterthwaite
+from mixedfit.tails import f_tail
 from mixedfit.threads import one_thread
 from mixedfit.vcov import model_covariance
 
@@ -174,9 +174,7 @@ class FixedInference:
         F = float(rest @ np.linalg.solve(L @ self.covariance @ L.T, rest)) / q
         den_df, scale = self.denominator.joint(L)
         F *= scale
-        if np.isinf(den_df):
-            return JointTest(q, den_df, F, float(scipy.stats.chi2.sf(q * F, q)))
-        return JointTest(q, den_df, F, float(scipy.stats.f.sf(F, q, den_df)))
+        return JointTest(q, den_df, F, f_tail(F, q, den_df))
 
 
 def _independent_rows(L: Array, value: Array, covariance: Array) -> tuple[Array, Array]:

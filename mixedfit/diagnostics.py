@@ -131,14 +131,14 @@ class Diagnostics:
             raise DataError(f"of must be 'residuals' or a grouping factor ({known}), not {of!r}")
         frames = []
         for term, labels, values in samples:
-            known = np.isfinite(values)
-            if not known.any():
+            finite = np.isfinite(values)
+            if not finite.any():
                 continue
-            points = normal_quantiles(values[known], level)
+            points = normal_quantiles(values[finite], level)
             frame = pd.DataFrame(
                 {
                     "term": "residual" if term is None else term[1],
-                    "label": labels[known][points.order],
+                    "label": labels[finite][points.order],
                     "theoretical": points.theoretical,
                     "observed": points.observed,
                     "lower": points.lower,

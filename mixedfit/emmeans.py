@@ -20,6 +20,7 @@ from mixedfit.comparisons import Comparisons, Method, comparisons, interaction
 from mixedfit.ddf import FixedInference
 from mixedfit.errors import ModelError
 from mixedfit.fit import Fit
+from mixedfit.letters import letters
 from mixedfit.linear_estimates import LinearEstimates, Scale, check_level, table
 from mixedfit.marginal_specs import MarginalSpecs
 from mixedfit.noted import NotedFrame, noted
@@ -216,6 +217,49 @@ class MarginalMeans:
             notes.append(_NON_ESTIMABLE)
         ddf = self.estimates.inference.method
         return noted(frame, *notes, *self.notes, ddf=ddf, adjust=adjust)
+
+    def letters(self, alpha: float = 0.05, adjust: Adjustment = "tukey") -> pd.DataFrame:
+        """The means with letters: two that share one are not told apart at a level.
+
+        Parameters
+        ----------
+        alpha : float
+            Of the pairwise tests.
+        adjust : str
+            Of their p-values, as for `pairs`; each ``by`` group is a family.
+
+        Returns
+        -------
+        DataFrame
+            That of `to_frame` with a column ``letters``, "a" at the largest mean; letters of
+            different ``by`` groups have nothing to do with each other.
+
+        Notes
+        -----
+        Sharing a letter is no evidence that two means are equal.
+
+        Examples
+        --------
+        >>> import mixedfit as mf
+        >>> fit = mf.lmer("effort ~ Type + (1 | Subject)", mf.datasets.load("ergostool"))
+        >>> fit.emmeans("Type").letters()["letters"].tolist()
+        ['c', 'a', 'b', 'c']
+        """
+        check_level(alpha)
+        check_adjustment(adjust)
+        plan = self._plan(self.specs, self.by, "pairwise", None, None)
+        p = table(self.estimates.combined(plan.C), adjust, plan.families, 1.0 - alpha, True)["p"]
+        different = np.zeros((len(self.cells), len(self.cells)), dtype=bool)
+        first, second = plan.C.argmax(axis=1), plan.C.argmin(axis=1)
+        different[first, second] = different[second, first] = p < alpha
+        shown = np.full(len(self.cells), "", dtype=object)
+        for group in self._groups(self.by):
+            own = different[np.ix_(group, group)]
+            shown[group] = letters(self.estimates.value[group], own)
+        frame = self.to_frame(1.0 - alpha).assign(letters=shown)
+        notes = _adjustment_notes(adjust, plan.families, np.isfinite(p))
+        what = f"Means that share a letter are not told apart at the level {alpha:g}."
+        return noted(frame, what, *notes, *self._scale_notes("link"), *self.notes, adjust=adjust)
 
     def on_response(self) -> MarginalMeans:
         """The same means on the response's own scale, so that differences are compared there.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import html
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from mixedfit.arrays import Array
+from mixedfit.arrays import Array, BoolArray
 from mixedfit.covariance import Unstructured
 from mixedfit.design import RandomTerm
 from mixedfit.estimate import TermEstimate
@@ -18,7 +18,7 @@ from mixedfit.formula import without_random_terms
 from mixedfit.optimize import held_at_bounds
 from mixedfit.summary import format_numbers
 
-__all__ = ["Explanation", "explain"]
+__all__ = ["Explanation", "explain", "zero_columns"]
 
 # Levels below which a variance rests on very little.
 _FEW_LEVELS = 6
@@ -101,13 +101,18 @@ def explain(fit: Fit) -> Explanation:
             found, formulas = _boundary_term(fit, t)
             findings += found
             simpler += formulas
-        findings += [
-            f"{name} of the residuals is at its limit: the likelihood only rises towards it, so "
-            "that it has no standard error; a simpler residual structure is nested in this one."
-            for name in optimum.limits
-        ]
+        without = {t: gone for t in range(len(fit.design.terms)) if (gone := _gone(fit, t))}
+        if len(without) > 1:
+            simpler.insert(
+                0, (_formula(fit, without), "without all that has no variance: fits as well")
+            )
     else:
         findings = list(_stalled(fit))
+    findings += [
+        f"{name} of the residuals is at its limit: the likelihood only rises towards it, so that "
+        "it has no standard error; a simpler residual structure is nested in this one."
+        for name in optimum.limits
+    ]
     return Explanation(
         optimum.status, tuple(findings), tuple(dict.fromkeys(simpler)), tuple(_notes(fit))
     )
@@ -118,9 +123,9 @@ def _criterion(fit: Fit) -> str:
 
 
 def _optimal(fit: Fit) -> str:
-    if not fit.design.terms:
-        return "There is no random effect: the estimates follow from the data in one step."
     optimum = fit.optimum
+    if not len(optimum.gradient):
+        return "There is no covariance to search for: the estimates follow in one step."
     return (
         f"The search ended in a strict minimum of the {_criterion(fit)}: its gradient is zero (a "
         f"further Newton step promises a decrease of {optimum.decrement / 2:.1g}) and its exact "
@@ -146,17 +151,15 @@ def _boundary(fit: Fit) -> str:
 def _boundary_term(fit: Fit, t: int) -> tuple[list[str], list[tuple[str, str]]]:
     """What has no variance in one term, and the simpler models."""
     null = [d.weights for d in fit.optimum.singular if d.term == t]
-    term, estimate = fit.design.terms[t], fit.estimate.terms[t]
+    term = fit.design.terms[t]
     if not null:
         held = held_at_bounds(fit.evaluation)[fit.likelihood.slices[t]].any()
         at_limit = f"{term.effect.label}: a variance or correlation of it is at its limit."
         return [at_limit] if held else [], []
-    T = estimate.root
-    variances = np.square(T).sum(axis=1)
-    zero = variances <= _ZERO * max(float(variances.max()), 1e-300)
+    zero = zero_columns(fit, t)
     label, group = term.effect.label, fit.design.factors[term.factor].name
     if zero.all():
-        formula = _formula_with(fit, t, None)
+        formula = _formula(fit, {t: _gone(fit, t)})
         return [
             f"{label}: its variance is zero. Once the rest of the model is accounted for, the "
             f"levels of {group} do not differ."
@@ -173,7 +176,25 @@ def _ordinary(fit: Fit) -> str:
     return ", an ordinary regression" if len(fit.design.terms) == 1 else ""
 
 
-def _zero_columns(fit: Fit, t: int, zero: Array) -> tuple[list[str], list[tuple[str, str]]]:
+def zero_columns(fit: Fit, t: int) -> BoolArray:
+    """Which columns of a term have no variance, shape (k,): what they add to the rows counts."""
+    Z = fit.design.terms[t].Z
+    if sum(direction.term == t for direction in fit.optimum.singular) == Z.shape[1]:
+        return np.ones(Z.shape[1], dtype=bool)
+    added = np.square(fit.estimate.terms[t].root).sum(axis=1) * np.square(Z).mean(axis=0)
+    return np.asarray(added <= _ZERO * max(float(added.max()), 1e-300))
+
+
+def _gone(fit: Fit, t: int) -> list[str]:
+    """Parts left of a term's bar that have no variance and can be left out."""
+    term = fit.design.terms[t]
+    zero = zero_columns(fit, t)
+    if not any(d.term == t for d in fit.optimum.singular) or (_structured(term) and not zero.all()):
+        return []
+    return [own.label for own in term.recipe.terms if zero[own.start : own.stop].all()]
+
+
+def _zero_columns(fit: Fit, t: int, zero: BoolArray) -> tuple[list[str], list[tuple[str, str]]]:
     term = fit.design.terms[t]
     names = [name for name, is_zero in zip(term.names, zero, strict=True) if is_zero]
     shown = _listed(names)
@@ -184,15 +205,11 @@ def _zero_columns(fit: Fit, t: int, zero: Array) -> tuple[list[str], list[tuple[
         f"{term.effect.label}: {were} {shown} {verb} zero. The levels of {group} do not differ in "
         f"{'it' if len(names) == 1 else 'them'}; their other effects do vary."
     )
-    gone = [
-        own.label
-        for own in term.recipe.terms
-        if all(zero[own.start : own.stop]) and own.stop > own.start
-    ]
-    if not gone or _structured(term):
+    gone = _gone(fit, t)
+    if not gone:
         return [text], []
     return [text], [
-        (_formula_with(fit, t, gone), f"without {shown} in {term.effect.label}: fits as well")
+        (_formula(fit, {t: gone}), f"without {shown} in {term.effect.label}: fits as well")
     ]
 
 
@@ -269,43 +286,46 @@ def _reduced(fit: Fit, t: int) -> Iterator[tuple[str, str]]:
         added = np.mean((term.Z[:, :, None] * estimate.root).reshape(len(term.Z), -1) ** 2, axis=0)
         by_column = added.reshape(len(term.names), -1).sum(axis=1)
         least = min(parts, key=lambda own: float(by_column[own.start : own.stop].sum()))
+        why = ", which adds the least variance" if len(parts) > 1 else ""
         yield (
-            _formula_with(fit, t, [least.label]),
-            f"without {least.label} in {term.effect.label}, which adds the least variance",
+            _formula(fit, {t: [least.label]}),
+            f"without {least.label} in {term.effect.label}{why}",
         )
     plain = all(own.stop - own.start == 1 for own in term.recipe.terms)
     if plain and len(term.names) > 1:
         inner, _, group = term.effect.label.strip("()").partition("|")
         yield (
-            _formula_with(fit, t, [], f"({inner.strip()} || {group.strip()})"),
+            _formula(fit, {}, {t: f"({inner.strip()} || {group.strip()})"}),
             f"effects of {term.effect.label} uncorrelated",
         )
 
 
-def _formula_with(fit: Fit, t: int, gone: list[str] | None, own: str | None = None) -> str:
-    """The formula with one random term changed.
+def _formula(
+    fit: Fit, gone: Mapping[int, list[str]], written: Mapping[int, str] | None = None
+) -> str:
+    """The formula with some random terms changed.
 
     Parameters
     ----------
     fit : Fit
-    t : int
-    gone : list of str, or None
-        Parts left of the bar to leave out; None for the whole term.
-    own : str, optional
-        What to write instead of the term.
+    gone : dict
+        For each term, the parts left of its bar to leave out.
+    written : dict, optional
+        For each term, what to write instead.
     """
     labels = []
-    for other, term in enumerate(fit.design.terms):
-        if other != t:
+    for t, term in enumerate(fit.design.terms):
+        if written and t in written:
+            labels.append(written[t])
+        elif t not in gone:
             labels.append(term.effect.label)
-        elif own is not None:
-            labels.append(own)
-        elif gone is not None and (kept := _columns_kept(term, gone)):
-            diagonal = term.effect.structure == "diag" and "+" in kept
+        elif kept := _columns_kept(term, gone[t]):
             bars = f"({kept} | {':'.join(term.effect.group)})"
-            labels.append(f"diag{bars}" if diagonal else bars)
-    fixed = without_random_terms(fit.design.formula.text.partition(", random = ")[0])
-    return " + ".join([fixed, *labels])
+            labels.append(
+                f"diag{bars}" if term.effect.structure == "diag" and "+" in kept else bars
+            )
+    fixed = fit.design.formula.text.partition(", random = ")[0]  # lme shows both parts
+    return " + ".join([without_random_terms(fixed), *labels])
 
 
 def _columns_kept(term: RandomTerm, gone: list[str]) -> str:

@@ -20,7 +20,7 @@ from mixedfit.identify import check_identified
 from mixedfit.likelihood import Evaluation, Likelihood, Method, States
 from mixedfit.optimize import Control, Minimum, minimise
 from mixedfit.residual import Whitening
-from mixedfit.residual_likelihood import ResidualEvaluation, ResidualLikelihood
+from mixedfit.residual_likelihood import ResidualEvaluation, ResidualLikelihood, SearchPoint
 from mixedfit.threads import one_thread
 from mixedfit.working import WorkingRows
 
@@ -41,7 +41,7 @@ _MOST_ROUNDS = 200
 _MOST_SEARCHES = 6
 _APART = 0.1
 _NEAR = 6.0
-_GLANCE = Control(tolerance=1e-4, max_evaluations=12)
+_GLANCE = Control(tolerance=1e-4, max_evaluations=15)
 
 # Residual variance, relative to that of a least-squares fit, that is rounding.
 _NO_RESIDUAL = 1e-12
@@ -228,6 +228,9 @@ def _minimised(
 ) -> Minimum[Evaluation]:
     """Search from a point; few residual parameters make the Hessian worth its differences."""
     few = 0 < len(point.delta) <= _FEW
+    if isinstance(point, ResidualEvaluation) and point.problem.residual.variance is not None:
+        found = minimise(SearchPoint(point), control, radius, exact_when_slow=few)
+        return Minimum(found.point.evaluation, found.decrement, found.nfev, found.converged)
     return minimise(point, control, radius, exact_when_slow=few)
 
 
@@ -286,8 +289,13 @@ def _settled(
         before, rounds = now, rounds + 1
         fitted = fitted_of(design, Estimate(point))
         residual = point.problem.residual.with_covariate(fitted, design.y - fitted)
-        problem = point.problem.with_residual(residual)
-        minimum = _minimised(problem.at(point.states, point.delta), control)
+        start = point.with_residual(residual)
+        if rounds == 1:  # before it, all rows were alike: the optimum may be far away
+            others = [_minimised(p, _GLANCE) for p in start.problem.start_points()]
+            best = min([_minimised(start, _GLANCE), *others], key=lambda m: m.point.fun)
+            assert isinstance(best.point, ResidualEvaluation)
+            start, nfev = best.point, nfev + sum(one.nfev for one in others)
+        minimum = _minimised(start, control)
         nfev += minimum.nfev
 
 

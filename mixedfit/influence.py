@@ -116,7 +116,9 @@ def grouping_of(fit: Fit, group: Any, argument: str = "group") -> tuple[str, Int
             f"{group!r} is no grouping factor of this fit (it has {known}); for another grouping "
             f"pass its column, as in {argument}=data['site']"
         )
-    labels = group if isinstance(group, pd.Series) else pd.Series(np.asarray(group))
+    labels = group
+    if not isinstance(group, pd.Series):
+        labels = pd.Series(np.asarray(group), name=getattr(group, "name", None))
     name = str(labels.name) if labels.name is not None else argument
     if len(labels) != design.n and design.positions is not None:
         if len(labels) <= int(design.positions.max()):

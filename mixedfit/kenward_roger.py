@@ -189,24 +189,27 @@ def moments(point: Evaluation, tangents: list[Array]) -> Moments:
     dS, hessian = second_order(point.eliminated, adjoint, nothing, tangents)
     T = np.empty((n_directions + 1, n_directions + 1))
     T[0, 0] = products.n
-    T[0, 1:] = T[1:, 0] = np.concatenate(
-        [np.einsum("rab,ab->r", dG, G) for dG, G in zip(tangents, adjoint.G, strict=True)]
-    )
+    T[0, 1:] = T[1:, 0] = _first_derivatives(tangents, adjoint.G)
     T[1:, 1:] = -hessian
     P = np.empty((n_directions + 1, p, p))
     P[0] = -point.eliminated.S[:p, :p]
     P[1:] = dS[:, :p, :p]
     Q = np.empty((n_directions + 1, n_directions + 1, p, p))
     Q[0], Q[:, 0] = -P, -P
-    Q[1:, 1:] = _products_of_directions(point, tangents)
+    B = _without_effects(point, [sums.ZE[:p] for sums in products.factors])
+    Q[1:, 1:] = _products_of_directions(point, tangents, B)
     return Moments(P, Q, T)
 
 
-def _products_of_directions(point: Evaluation, tangents: list[Array]) -> Array:
+def _first_derivatives(tangents: list[Array], G: list[Array]) -> Array:
+    parts = [np.einsum("rab,ab->r", dG, own) for dG, own in zip(tangents, G, strict=True)]
+    return np.concatenate([np.zeros(0), *parts])
+
+
+def _products_of_directions(point: Evaluation, tangents: list[Array], B: list[Array]) -> Array:
     """``B'dG_r K dG_s B`` for all pairs of directions, shape (m, m, p, p)."""
     products = point.likelihood.products
     p, m = products.p, sum(map(len, tangents))
-    B = _without_effects(point, [sums.ZE[:p] for sums in products.factors])
     starts = np.cumsum([0, *map(len, tangents)])
     columns = max(1, sum(b[0].size for b in B) * p)
     at_once = max(1, _AT_ONCE // columns)
@@ -217,21 +220,26 @@ def _products_of_directions(point: Evaluation, tangents: list[Array]) -> Array:
             t = np.einsum("sab,ebj->seaj", some, b).reshape(-1, *b.shape[1:])
             moved = _without_effects(point, products.multiply(f, t))  # K dG_s B
             mine = starts[f] + start + np.arange(len(some))
-            for g, (other, y) in enumerate(zip(tangents, moved, strict=True)):
-                k, J = y.shape[1:]
-                sums = B[g].reshape(-1, J) @ y.reshape(-1, J).T
-                sums = sums.reshape(p, k, len(some), p, k)
-                out[starts[g] : starts[g + 1], mine] = np.einsum(
-                    "rab,easfb->rsef", other, sums, optimize=True
-                )
+            out[:, mine] = _against(tangents, B, moved)
     return out
+
+
+def _against(tangents: list[Array], B: list[Array], right: list[Array]) -> Array:
+    """``B'dG_r y_s`` for y_s = ``Z'V^-1 v_s``, (s p, k, J) a factor: shape (m, s, p, p)."""
+    parts = []
+    for dG, b, y in zip(tangents, B, right, strict=True):
+        p, k, J = b.shape
+        sums = b.reshape(-1, J) @ y.reshape(-1, J).T
+        sums = sums.reshape(p, k, len(y) // max(p, 1), p, k)
+        parts.append(np.einsum("rab,easfb->rsef", dG, sums, optimize=True))
+    return np.concatenate(parts)
 
 
 def _without_effects(point: Evaluation, R: list[Array]) -> list[Array]:
     """``R - C_zz (G^-1 + C_zz)^-1 R``: ``Z'V^-1 v`` from ``Z'v``, one (m, k, J) a factor."""
     products = point.likelihood.products
     out = [r.copy() for r in R]
-    for f, x in enumerate(point.eliminated.solve(R)):
+    for f, x in enumerate(point.eliminated.solve(R) if R else []):
         for g, taken in enumerate(products.multiply(f, x)):
             out[g] -= taken
     return out

@@ -385,8 +385,11 @@ class Evaluation:
 
     def move(self, step: Array) -> Evaluation:
         """The criterion where a step in the coordinates leads."""
-        moved = tuple(structure.move(state, step[rows]) for structure, state, rows in self._terms())
-        return self.likelihood.at(moved)
+        return self.likelihood.at(self.moved_states(step))
+
+    def moved_states(self, step: Array) -> States:
+        """The states where a step in the coordinates of G leads."""
+        return tuple(structure.move(state, step[rows]) for structure, state, rows in self._terms())
 
     @cached_property
     def gradient(self) -> Array:
@@ -410,6 +413,12 @@ class Evaluation:
     def remainder_tangents(self) -> Array:
         """Derivatives of the remainder S in each coordinate, shape (r, p + 1, p + 1)."""
         return self._ordered(self._second_order[0])
+
+    @property
+    def fixed_tangents(self) -> Array:
+        """Derivatives of S_xx, ``X'V^-1 X``, in each coordinate, shape (r, p, p)."""
+        p = self.likelihood.products.p
+        return self.remainder_tangents[:, :p, :p]
 
     @cached_property
     def hessian(self) -> Array:

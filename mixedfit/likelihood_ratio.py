@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-import scipy
 
 from mixedfit.design import Design
 from mixedfit.errors import DataError, ModelError
 from mixedfit.fit import Fit, fit_design
 from mixedfit.noted import NotedFrame, noted
 from mixedfit.reduction import reductions, without
+from mixedfit.tails import chi2_tail
 from mixedfit.threads import one_thread
 from mixedfit.variance_tests import mixture_p_value
 
@@ -70,7 +70,7 @@ def _table(fits: Sequence[Fit], names: Sequence[str], refitted: str) -> NotedFra
         if problem:
             notes.append(f"{names[i - 1]} is not nested in {names[i]} ({problem}): no test.")
             continue
-        p[i] = scipy.stats.chi2.sf(max(chi2[i], 0.0), df[i])
+        p[i] = chi2_tail(max(chi2[i], 0.0), df[i])
         mixture[i] = _mixture(small, large, chi2[i])
     table = pd.DataFrame(
         {

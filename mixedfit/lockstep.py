@@ -23,7 +23,8 @@ from mixedfit.covariance import Diagonal, Structure, Unstructured
 from mixedfit.errors import DataError
 from mixedfit.fit import Fit, refit
 from mixedfit.linalg import inverse_and_logdet
-from mixedfit.lockstep_charts import DiagonalChart, TermCharts, UnstructuredChart
+from mixedfit.lockstep_charts import DiagonalChart, States, TermCharts, UnstructuredChart
+from mixedfit.moments import moment_covariances_of_many, moment_system
 from mixedfit.threads import one_thread
 
 __all__ = ["ManyFits", "refit_many"]
@@ -190,9 +191,9 @@ class _Shared:
             [_chart_of(structure) for _, structure in like.structures],
             [like.columns_of(t) for t in range(len(like.structures))],
         )
-        self.start = self._start(fit)
+        self.own = self._own(fit)
 
-    def _start(self, fit: Fit) -> Array:
+    def _own(self, fit: Fit) -> Array:
         """A square root T of the fit's own covariance, its zero variances made positive."""
         T = np.zeros((self.k, self.k))
         for t, (_, structure) in enumerate(self.like.structures):
@@ -402,7 +403,7 @@ def _fit_block(fit: Fit, shared: _Shared, Y: Array) -> ManyFits:
     """Fit a batch of responses in step."""
     responses = _Responses.of(fit, shared, Y)
     m = Y.shape[1]
-    T, done = _minimise(shared, responses)
+    T, done = _best(shared, responses)
     T, singular = _settled(shared, responses, T)
     points = _Points(shared, responses, T)
     basis = shared.rows.basis
@@ -445,16 +446,35 @@ def _replaced(many: ManyFits, places: IntArray, other: ManyFits) -> ManyFits:
     )
 
 
-def _minimise(shared: _Shared, responses: _Responses) -> tuple[Array, BoolArray]:
-    """The best T of each response, (m, k, k), and whether the search got there."""
+def _best(shared: _Shared, responses: _Responses) -> tuple[Array, BoolArray]:
+    """The better of two searches: from the fit's own covariance, and from moments as in a refit.
+
+    Few levels can give a criterion several minima.
+    """
+    m, like = len(responses.yy), shared.like
+    unit = like.tangents(like.unit)
+    matrix, _ = moment_system(like.products, unit)
+    G = moment_covariances_of_many(like.products, unit[0], matrix, responses.Zy, responses.yy)
+    starts = (
+        shared.charts.of_root(np.repeat(shared.own[None], m, axis=0)),
+        shared.charts.of_covariance(G),
+    )
+    (T, done), (other, other_done) = (_minimise(shared, responses, s) for s in starts)
+    fun, other_fun = (_Points(shared, responses, X).fun for X in (T, other))
+    better = other_done & (~done | (other_fun < fun - 1e-9))
+    T[better] = other[better]
+    return T, done | other_done
+
+
+def _minimise(shared: _Shared, responses: _Responses, states: States) -> tuple[Array, BoolArray]:
+    """The T of each response where a search ends, (m, k, k), and whether that is a minimum."""
     m, charts = len(responses.yy), shared.charts
-    out = np.repeat(shared.start[None], m, axis=0)
+    out = charts.root(states)
     done = np.zeros(m, dtype=bool)
     active = np.arange(m)
-    states = charts.of_root(out)
     points = _Points(shared, responses, charts.root(states))
     own = responses
-    radius = np.full(m, 2.0 * max(1.0, float(np.linalg.norm(shared.start))))
+    radius = 2.0 * np.maximum(1.0, np.linalg.norm(out, axis=(1, 2)))
     for _ in range(_MAX_STEPS):
         tangents = charts.tangents(states)
         gradient = np.einsum("mrab,mab->mr", tangents, points.adjoint)

@@ -14,7 +14,7 @@ import numpy as np
 
 from mixedfit.arrays import Array, BoolArray, IntArray
 
-__all__ = ["DiagonalChart", "TermCharts", "UnstructuredChart"]
+__all__ = ["DiagonalChart", "States", "TermCharts", "UnstructuredChart"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,12 @@ class UnstructuredChart:
         """States of square roots of shape (m, k, k)."""
         U, s, _ = np.linalg.svd(T)
         return np.concatenate([s[:, None, :], U], axis=1)
+
+    def of_covariance(self, G: Array) -> Array:
+        """States of positive definite G of shape (m, k, k)."""
+        values, vectors = np.linalg.eigh(G)
+        s = np.sqrt(np.maximum(values[:, ::-1], 0.0))
+        return np.concatenate([s[:, None, :], vectors[:, :, ::-1]], axis=1)
 
     def root(self, state: Array) -> Array:
         """Square roots T."""
@@ -87,6 +93,11 @@ class DiagonalChart:
     def of_root(self, T: Array) -> Array:
         """States of square roots of shape (m, k, k)."""
         return np.einsum("maa->ma", T)[:, : self.n_params].copy()
+
+    def of_covariance(self, G: Array) -> Array:
+        """States nearest to G of shape (m, k, k)."""
+        variances = np.maximum(np.einsum("maa->ma", G), 0.0)
+        return np.sqrt(variances.mean(axis=1, keepdims=True) if self.homogeneous else variances)
 
     def root(self, state: Array) -> Array:
         """Square roots T."""
@@ -169,6 +180,13 @@ class TermCharts:
         """States of square roots of shape (m, k, k)."""
         return tuple(
             chart.of_root(T[:, c, c]) for chart, c in zip(self.charts, self.columns, strict=True)
+        )
+
+    def of_covariance(self, G: Array) -> States:
+        """States nearest to covariances G of shape (m, k, k)."""
+        return tuple(
+            chart.of_covariance(G[:, c, c])
+            for chart, c in zip(self.charts, self.columns, strict=True)
         )
 
     def root(self, states: States) -> Array:

@@ -49,7 +49,7 @@ def solve_marginal(fit: Fit, rows: Array) -> Array:
 def _solve_plain(fit: Fit, rows: Array) -> Array:
     working = fit.rows
     right = [
-        np.stack([[np.bincount(codes, z * row, J) for z in Z] for row in rows])
+        np.array([[np.bincount(codes, z * row, J) for z in Z] for row in rows], dtype=float)
         for Z, codes, J in zip(working.Z, working.codes, working.n_levels, strict=True)
     ]
     out = rows.copy()

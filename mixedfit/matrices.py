@@ -40,9 +40,15 @@ def _as_numeric(values: Any) -> Any:
     return np.asarray(values, dtype=float)
 
 
+def _as_integer(values: Any) -> Any:
+    """R's as.integer: numbers cut towards zero, the codes of a factor."""
+    return np.trunc(_as_numeric(values))
+
+
 # What R's formulas call by these names, beyond formulaic's own transforms.
 FUNCTIONS: dict[str, Any] = {
     "abs": np.abs,
+    "as_integer": _as_integer,
     "as_numeric": _as_numeric,
     "ceiling": np.ceil,
     "cos": np.cos,

@@ -17,7 +17,7 @@ from mixedfit.optimize import Control
 from mixedfit.random_part import Random, lme_formula
 from mixedfit.results import MixedResults
 from mixedfit.rows import NaAction, RowOptions
-from mixedfit.variance_function import VarFunction
+from mixedfit.variance_function import VarFixed, VarFunction
 
 __all__ = ["gls", "lme", "lmer"]
 
@@ -119,7 +119,7 @@ def lme(
     *,
     method: Method = "REML",
     correlation: CorStructure | None = None,
-    weights: VarFunction | None = None,
+    weights: VarFunction | str | None = None,
     subset: str | ArrayLike | None = None,
     na_action: NaAction = "raise",
     contrasts: Mapping[str, str | ArrayLike] | None = None,
@@ -141,8 +141,9 @@ def lme(
     correlation : CorStructure, optional
         Correlation of the residuals within groups, such as ``CorAR1(form="~ age | Subject")``; a
         form without groups takes the innermost ones.
-    weights : VarFunction, optional
-        Variance of the residuals, such as ``VarIdent(form="~ 1 | Sex")``.
+    weights : VarFunction or str, optional
+        Variance of the residuals, such as ``VarIdent(form="~ 1 | Sex")``; a formula ``"~ v"`` is
+        ``VarFixed("~ v")``.
     subset : str or array of bool, optional
         Rows to use: an expression such as ``"age >= 10"``, or a mask.
     na_action : {"raise", "drop"}
@@ -181,7 +182,7 @@ def lme(
     parsed = lme_formula(fixed, random)
     _check_method(method)
     groups = parsed.random[-1].group
-    residual = ResidualSpec(correlation, weights, groups, within=groups)
+    residual = ResidualSpec(correlation, _variance(weights), groups, within=groups)
     rows = RowOptions(subset, na_action=na_action)
     design = Design.build(parsed, data, rows, contrasts, residual)
     return MixedResults(fit_design(design, method, control=control, verb="lme"))
@@ -193,7 +194,7 @@ def gls(
     *,
     method: Method = "REML",
     correlation: CorStructure | None = None,
-    weights: VarFunction | None = None,
+    weights: VarFunction | str | None = None,
     subset: str | ArrayLike | None = None,
     na_action: NaAction = "raise",
     contrasts: Mapping[str, str | ArrayLike] | None = None,
@@ -212,8 +213,9 @@ def gls(
     correlation : CorStructure, optional
         Correlation of the residuals, such as ``CorAR1(form="~ Time | Mare")``; a form without
         groups puts all rows in one.
-    weights : VarFunction, optional
-        Variance of the residuals, such as ``VarPower(form="~ Time")``.
+    weights : VarFunction or str, optional
+        Variance of the residuals, such as ``VarPower(form="~ Time")``; a formula ``"~ v"`` is
+        ``VarFixed("~ v")``.
     subset : str or array of bool, optional
         Rows to use: an expression such as ``"Time >= 0"``, or a mask.
     na_action : {"raise", "drop"}
@@ -249,7 +251,7 @@ def gls(
     """
     parsed = _without_bars(formula, "gls", "random= of lme()")
     _check_method(method)
-    residual = ResidualSpec(correlation, weights)
+    residual = ResidualSpec(correlation, _variance(weights))
     rows = RowOptions(subset, na_action=na_action)
     design = Design.build(parsed, data, rows, contrasts, residual)
     return MixedResults(fit_design(design, method, control=control, verb="gls"))
@@ -267,6 +269,13 @@ def _default_groups(formula: Formula, correlation: CorStructure | None) -> tuple
             f"name the groups of rows, as in '~ 1 | {groups[0][0]}'"
         )
     return ()
+
+
+def _variance(weights: VarFunction | str | None) -> VarFunction | None:
+    """A variance function; a one-sided formula is a known variance, as in nlme."""
+    if isinstance(weights, str) and weights.strip().startswith("~"):
+        return VarFixed(weights)
+    return weights  # type: ignore[return-value]
 
 
 def _check_method(method: str) -> None:

@@ -16,7 +16,7 @@ from mixedfit.arrays import Array
 from mixedfit.crossproducts import CrossProducts
 from mixedfit.linalg import solve_spd, symmetric_eigen
 
-__all__ = ["moment_covariances", "moment_system"]
+__all__ = ["moment_covariances", "moment_covariances_of_many", "moment_system"]
 
 
 # Variance ratio times rows a level between which a search starts. Seen from a larger variance the
@@ -96,3 +96,36 @@ def moment_covariances(
         values = np.clip(values, *_START)
         out.append((vectors * values) @ vectors.T / (root * root[:, None]))
     return out
+
+
+def moment_covariances_of_many(
+    products: CrossProducts, tangents: Array, matrix: Array, Zy: Array, yy: Array
+) -> Array:
+    """The same for m responses to a design with one grouping factor.
+
+    Parameters
+    ----------
+    products : CrossProducts
+    tangents : array of shape (r, k, k)
+    matrix : array of shape (r + 1, r + 1)
+        Of `moment_system`, which does not depend on the response.
+    Zy : array of shape (k, m, J)
+        ``Z_j'e`` for each response.
+    yy : array of shape (m,)
+        ``e'e``.
+
+    Returns
+    -------
+    array of shape (m, k, k)
+    """
+    outer = np.einsum("amj,bmj->mab", Zy, Zy, optimize=True)
+    right = np.column_stack([np.einsum("rab,mab->mr", tangents, outer), yy])
+    scale = 1.0 / np.sqrt(matrix.diagonal())
+    inverse = np.linalg.pinv(matrix * scale * scale[:, None], rcond=1e-10, hermitian=True)
+    solution = (right * scale) @ inverse * scale
+    residual = np.maximum(solution[:, -1], 0.05 * yy / products.n)
+    G = np.einsum("mr,rab->mab", solution[:, :-1], tangents) / residual[:, None, None]
+    root = np.sqrt(products.factors[0].mean_rows)
+    values, vectors = np.linalg.eigh(G * root * root[:, None])
+    values = np.clip(values, *_START)
+    return (vectors * values[:, None, :]) @ vectors.transpose(0, 2, 1) / (root * root[:, None])

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import scipy
-from scipy.interpolate import CubicHermiteSpline
 
 from mixedfit.arrays import Array
 from mixedfit.errors import ModelError
@@ -74,7 +73,7 @@ class Curve:
 
     def interval(self, z: float) -> tuple[float, float]:
         """The values with ``|zeta| <= z``; an end the curve does not cover is nan."""
-        spline = CubicHermiteSpline(self.value, self.zeta, self.slope)
+        spline = scipy.interpolate.CubicHermiteSpline(self.value, self.zeta, self.slope)
         ends = []
         for side, last, limit in (
             (-1.0, self.zeta[0], self.limits[0]),
@@ -154,7 +153,7 @@ def quantile_of(level: float) -> float:
     ModelError
         If the level does not lie between 0 and 1.
     """
-    if not (isinstance(level, float) and 0.0 < level < 1.0):
+    if not (isinstance(level, int | float) and 0.0 < level < 1.0):
         raise ModelError(f"level must be a number between 0 and 1, such as 0.95, not {level!r}")
     return float(scipy.stats.norm.ppf(0.5 + 0.5 * level))
 

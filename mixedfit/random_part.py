@@ -195,6 +195,11 @@ def lme_formula(fixed: str, random: Random) -> Formula:
     >>> [effect.label for effect in formula.random]
     ['(x | School)', 'diag(x | School:Class)']
     """
+    if not isinstance(fixed, str):
+        raise FormulaError(
+            "lme takes the fixed effects first, a string such as 'distance ~ age', then random and "
+            f"the data; got {type(fixed).__name__}"
+        )
     formula = parse(fixed)
     if formula.random:
         raise FormulaError(

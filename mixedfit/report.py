@@ -9,6 +9,7 @@ from mixedfit.arrays import Array
 from mixedfit.coefficients import coefficient_table, t_table
 from mixedfit.ddf import Ddf, inference
 from mixedfit.errors import MixedfitError
+from mixedfit.explain import zero_columns
 from mixedfit.fit import Fit
 from mixedfit.predict import fitted_values, residuals
 from mixedfit.summary import Summary, Table, TableColumn, format_numbers, format_p_values
@@ -142,10 +143,7 @@ def singular_text(fit: Fit) -> list[str]:
     out = []
     for t, columns in _singular_terms(fit).items():
         term, estimate = fit.design.terms[t], fit.estimate.terms[t]
-        T = estimate.root
-        variances = np.einsum("ab,ab->a", T, T)
-        zero = variances <= 1e-12 * max(float(variances.max()), 1e-300)
-        zero |= variances == 0.0
+        T, zero = estimate.root, zero_columns(fit, t)
         if zero.all():
             out.append(f"{term.effect.label}: all its variances are zero")
         elif zero.any():

@@ -7,7 +7,7 @@ delta, as verbs on arrays whose last axis is the rows of data.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -128,6 +128,32 @@ class Whitening:
             [self.correlation.adjoint(first, first if A is B else B * self.sd), variance]
         )
 
+    def adjoint_of_mixture(self, V: Array, solved: Array, mix: Callable[[Array], Array]) -> Array:
+        """``sum_m h_m' dR b_m`` for ``b = R^-1 v`` and ``h = mix(b)``, for each coordinate, (r,).
+
+        Parameters
+        ----------
+        V, solved : arrays of shape (m, n)
+            The rows v and b.
+        mix : callable
+            A symmetric map of the m rows of an array, the same for all columns of a residual group:
+            then ``R h = mix(v)``, and little is left to solve.
+        """
+        correlation, free = self.correlation, self.n_correlation
+        mixed = None
+        variance = np.zeros(len(self.log_sd_derivatives))
+        if len(variance):
+            mixed = mix(V)
+            variance = 2.0 * self.log_sd_derivatives @ np.einsum("mi,mi->i", mixed, solved)
+        if correlation is None or not free:
+            return variance
+        if correlation.knows_inverse:
+            mixed = mix(V) if mixed is None else mixed
+            own = correlation.adjoint_of_products(mixed / self.sd, V / self.sd)
+        else:
+            own = correlation.adjoint(mix(solved) * self.sd, solved * self.sd)
+        return np.concatenate([own, variance])
+
 
 @dataclass(frozen=True)
 class ResidualStructure:
@@ -176,10 +202,13 @@ class ResidualStructure:
     @property
     def elsewhere(self) -> list[Array]:
         """Other coordinates worth a look, where the criterion may have several minima."""
-        if self.correlation is None:
-            return []
-        rest = self.start[self._n_correlation :]
-        return [np.concatenate([own, rest]) for own in self.correlation.elsewhere]
+        first, rest = np.split(self.start, [self._n_correlation])
+        found: list[Array] = []
+        if self.correlation is not None:
+            found += [np.concatenate([own, rest]) for own in self.correlation.elsewhere]
+        if self.variance is not None:
+            found += [np.concatenate([first, own]) for own in self.variance.elsewhere]
+        return found
 
     @cached_property
     def bounds(self) -> tuple[Array, Array]:
@@ -215,6 +244,12 @@ class ResidualStructure:
         if self.log_sd is not None:
             log_sd = log_sd + self.log_sd
         return Whitening(correlation, k, log_sd, derivatives)
+
+    def mean_log_variance(self, delta: Array) -> float:
+        """Mean over the rows of the logarithm of the diagonal of R, known weights left out."""
+        if self.variance is None:
+            return 0.0
+        return 2.0 * float(self.variance.log_sd(delta[self._n_correlation :])[0].mean())
 
     def describe(self, delta: Array) -> tuple[list[str], Array]:
         """Names and values of the parameters on their own scale.

@@ -35,8 +35,11 @@ class ResidualForm:
     ----------
     text : str
         As written.
+    left : str
+        Left of the bar, as written.
     covariate : Expression or None
-        Left of the bar; None for ``~ 1`` and for fitted values or residuals.
+        The same as one number a row, arithmetic included; None for ``~ 1`` and for fitted values or
+        residuals.
     from_fit : {"fitted", "resid"} or None
         Where the covariate is taken from the fit.
     groups : tuple of str
@@ -44,6 +47,7 @@ class ResidualForm:
     """
 
     text: str
+    left: str
     covariate: Expression | None
     from_fit: FromFit | None
     groups: tuple[str, ...]
@@ -80,17 +84,16 @@ class ResidualForm:
         DataError
             If one is not numeric.
         """
-        assert self.covariate is not None
-        for name in sorted(variables(self.covariate.text)):
+        terms = parse_expression(self.left)
+        for name in sorted(variables(terms.text)):
             if isinstance(frame[name], Labels):
                 raise DataError(
                     f"the position {name!r} of {what} must be numeric, but holds labels"
                 )
-        text = Expression(f"0 + {self.covariate.text}", self.covariate.spelling)
+        text = Expression(f"0 + {terms.text}", terms.spelling)
         return Recipe.learn(text, frame)[0]
 
 
-@lru_cache(maxsize=256)
 def parse_form(text: str, what: str) -> ResidualForm:
     """Read the ``form`` of a residual structure.
 
@@ -116,6 +119,11 @@ def parse_form(text: str, what: str) -> ResidualForm:
         raise FormulaError(
             f"form of {what} must be a one-sided formula such as '~ time | subject', not {text!r}"
         )
+    return _parse_form(text, what)
+
+
+@lru_cache(maxsize=256)
+def _parse_form(text: str, what: str) -> ResidualForm:
     body = text.strip()[1:]
     left, bar, right = body.partition("|")
     left = left.strip()
@@ -125,8 +133,17 @@ def parse_form(text: str, what: str) -> ResidualForm:
         )
     groups = _groups(right, text, what) if bar else ()
     from_fit = _OF_FIT.get(re.sub(r"\s", "", left))
-    covariate = None if from_fit or left == "1" else parse_expression(left)
-    return ResidualForm(text, covariate, from_fit, groups)
+    covariate = None if from_fit or left == "1" else _arithmetic(left, what, text)
+    return ResidualForm(text, left, covariate, from_fit, groups)
+
+
+def _arithmetic(left: str, what: str, text: str) -> Expression:
+    """A covariate as R evaluates it: ``x / 2`` and ``age - 8`` are arithmetic, not terms."""
+    plain = re.fullmatch(r"[^\W\d][\w.]*|`[^`]+`", left)
+    try:
+        return parse_expression(left if plain else f"I({left})")
+    except FormulaError as error:
+        raise FormulaError(f"form of {what}, {text!r}: {error}") from None
 
 
 def _groups(right: str, text: str, what: str) -> tuple[str, ...]:
@@ -205,7 +222,8 @@ def _coded(name: str, frame: Frame) -> tuple[IntArray, list[str]]:
     if isinstance(column, Labels):
         codes, levels = column.codes, column.levels
     else:
-        codes, levels = pd.factorize(column, sort=True)
+        codes, found = pd.factorize(column, sort=True)
+        levels = pd.Index(found)
     if codes.min(initial=0) < 0:
         raise DataError(f"grouping column {name!r} has missing values")
     return codes, [f"{v:g}" if isinstance(v, float | np.floating) else str(v) for v in levels]

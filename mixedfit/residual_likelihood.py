@@ -27,10 +27,12 @@ from mixedfit.residual import ResidualStructure
 from mixedfit.whitened import WhitenedProducts, WhitenedRows
 from mixedfit.working import WorkingRows
 
-__all__ = ["ResidualEvaluation", "ResidualLikelihood"]
+__all__ = ["ResidualEvaluation", "ResidualLikelihood", "SearchPoint"]
 
 # Step of the central differences of the gradient, in a coordinate of delta.
 _STEP = 1e-4
+# Change of the logarithm of the residuals' variances that a step may make.
+_LARGEST_CHANGE = 200.0
 
 
 class ResidualLikelihood:
@@ -160,10 +162,30 @@ class ResidualEvaluation(Evaluation):
     def move(self, step: Array) -> ResidualEvaluation:
         """The criterion where a step in the coordinates leads."""
         delta = self.delta + self.units * step[self.n_covariance :]
-        if not step[: self.n_covariance].any():
-            return self.problem.at(self.states, delta)
-        moved = tuple(structure.move(state, step[rows]) for structure, state, rows in self._terms())
-        return self.problem.at(moved, delta)
+        return self.problem.at(self.moved_states(step[: self.n_covariance]), delta)
+
+    def growth(self) -> Array:
+        """The coordinates of G along which it grows in proportion, shape (r,)."""
+        parts = [structure.growth(state) for structure, state, _ in self._terms()]
+        return np.concatenate([np.zeros(0), *parts])
+
+    def with_residual(self, residual: ResidualStructure) -> ResidualEvaluation:
+        """The criterion with another structure over the same groups, at the same delta.
+
+        G goes along with the residual variances of the rows, as in `SearchPoint`.
+        """
+        before, delta = self.problem.residual, self.delta
+        change = residual.mean_log_variance(delta) - before.mean_log_variance(delta)
+        states = self.scaled_states(self.states, change)
+        return self.problem.with_residual(residual).at(states, delta)
+
+    def scaled_states(self, states: States, change: float) -> States:
+        """States of G multiplied by ``exp(change)``."""
+        root = np.exp(0.5 * change)
+        return tuple(
+            structure.rebase(state, root * np.eye(structure.size))
+            for (_, structure), state in zip(self.likelihood.structures, states, strict=True)
+        )
 
     def with_states(self, states: States) -> ResidualEvaluation:
         """The criterion at other states of the covariance structures."""
@@ -272,3 +294,79 @@ class ResidualEvaluation(Evaluation):
     def without_scratch(self) -> ResidualEvaluation:
         """The same point; derivatives already taken are kept."""
         return self
+
+
+@dataclass(frozen=True)
+class SearchPoint:
+    """A point in the coordinates a search steps in.
+
+    G is relative to sigma^2, and a variance function moves sigma by orders of magnitude where its
+    covariate is far from one. Here a step in its parameters takes G along, by the factor by which
+    the variances of the rows change on average, so that the effects' own variances stay.
+    """
+
+    evaluation: ResidualEvaluation
+
+    @property
+    def fun(self) -> float:
+        """The criterion."""
+        return self.evaluation.fun
+
+    @property
+    def scale(self) -> float:
+        """The size of the square roots T."""
+        return self.evaluation.scale
+
+    @property
+    def room(self) -> tuple[Array, Array] | None:
+        """How far each coordinate may fall and rise; None where none has a bound."""
+        return self.evaluation.room
+
+    @cached_property
+    def _taken_along(self) -> Array:
+        """Change of the coordinates of G for a unit step in those of delta, shape (r, s)."""
+        point = self.evaluation
+        own = point.whitened.whitening.log_sd_derivatives
+        rate = np.zeros(len(point.delta))
+        rate[len(rate) - len(own) :] = 2.0 * own.mean(axis=1)
+        return np.outer(point.growth(), rate * point.units)
+
+    @cached_property
+    def gradient(self) -> Array:
+        """First derivatives, shape (r + s,)."""
+        r = self.evaluation.n_covariance
+        g = self.evaluation.gradient.copy()
+        g[r:] += g[:r] @ self._taken_along
+        return g
+
+    def _along(self, H: Array) -> Array:
+        r = self.evaluation.n_covariance
+        J = np.eye(len(H))
+        J[:r, r:] = self._taken_along
+        return J.T @ H @ J
+
+    @cached_property
+    def hessian(self) -> Array:
+        """Second derivatives, but for terms that vanish with the gradient."""
+        return self._along(self.evaluation.hessian)
+
+    @property
+    def model_hessian(self) -> Array:
+        """The average information, or the Hessian where it is known."""
+        if "hessian" in self.__dict__:
+            return self.hessian
+        return self._along(self.evaluation.average_information)
+
+    def move(self, step: Array) -> SearchPoint:
+        """The point where a step leads."""
+        point, r = self.evaluation, self.evaluation.n_covariance
+        residual = point.problem.residual
+        delta = point.delta + point.units * step[r:]
+        try:
+            change = residual.mean_log_variance(delta) - residual.mean_log_variance(point.delta)
+        except np.linalg.LinAlgError:
+            change = np.inf
+        if not abs(change) < _LARGEST_CHANGE:
+            raise ModelError("the variances of the residuals are not finite")
+        states = point.moved_states(step[:r])
+        return SearchPoint(point.problem.at(point.scaled_states(states, change), delta))

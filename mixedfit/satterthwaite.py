@@ -47,10 +47,9 @@ class Satterthwaite:
         """Degrees of freedom of each row of L, shape (m, p) to (m,)."""
         rotated = L @ self.phi
         variance = np.einsum("ia,ia->i", rotated, L)
-        slopes = np.ones((len(self.A), len(L)))
         with np.errstate(divide="ignore", invalid="ignore"):
-            slopes[:-1] = -np.einsum("ia,rab,ib->ri", rotated, self.P, rotated, optimize=True)
-            slopes[:-1] /= variance
+            slopes = -np.einsum("ia,rab,ib->ri", rotated, self.P, rotated, optimize=True) / variance
+            slopes = np.concatenate([slopes, np.ones((1, len(L)))])
             df = 2.0 / np.einsum("ri,rs,si->i", slopes, self.A, slopes)
         return np.where(variance > 0.0, df, np.nan)
 
@@ -80,7 +79,4 @@ def joint_df(df: Array) -> float:
 
 def satterthwaite(point: Evaluation) -> Satterthwaite:
     """The method at a fit, in the working basis of its columns."""
-    p = point.likelihood.products.p
-    return Satterthwaite(
-        point.remainder.P, point.remainder_tangents[:, :p, :p], component_covariance(point)
-    )
+    return Satterthwaite(point.remainder.P, point.fixed_tangents, component_covariance(point))

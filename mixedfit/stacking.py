@@ -62,6 +62,28 @@ def stack_responses(
     1    0       y2   10.0  a
     2    1       y1    2.0  b
     3    1       y2   20.0  b
+
+    Scores on two tests, pupils within schools, as a hierarchical normal model:
+
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(3)
+    >>> school = np.repeat(np.arange(60), 10)
+    >>> means = rng.multivariate_normal([50.0, 60.0], [[16.0, 8.0], [8.0, 9.0]], 60)
+    >>> scores = means[school] + rng.multivariate_normal([0, 0], [[25.0, 9.0], [9.0, 36.0]], 600)
+    >>> pupils = {"maths": scores[:, 0], "reading": scores[:, 1], "school": school}
+    >>> fit = mf.lme(
+    ...     "value ~ 0 + response",
+    ...     "~ 0 + response | school",
+    ...     mf.stack_responses(pupils, ["maths", "reading"]),
+    ...     correlation=mf.CorSymm(form="~ response | school/row"),
+    ...     weights=mf.VarIdent(form="~ 1 | response"),
+    ... )
+    >>> fit.varcorr.cov["school"].to_numpy().round(1)  # V
+    array([[20.6, 10.1],
+           [10.1,  9.3]])
+    >>> fit.marginal_cov(0, "conditional").iloc[:2, :2].to_numpy().round(1)  # Sigma
+    array([[25.7,  8.9],
+           [ 8.9, 33.5]])
     """
     names = list(responses) if not isinstance(responses, str) else [responses]
     columns = column_names(data)

@@ -35,6 +35,11 @@ class BoundVariance(ABC):
         """Number of free coordinates r."""
         return len(self.start)
 
+    @property
+    def elsewhere(self) -> list[Array]:
+        """Other coordinates worth a look, where the likelihood may have several maxima."""
+        return []
+
     @abstractmethod
     def log_sd(self, delta: Array) -> tuple[Array, Array]:
         """Logarithms of the relative standard deviations, (n,), and derivatives, (r, n)."""
@@ -122,8 +127,21 @@ class ConstPower(BoundVariance):
     @property
     def bounds(self) -> tuple[Array, Array]:  # type: ignore[override]
         n_power = self.n_params - self._n_const
-        limit = np.concatenate([np.full(self._n_const, 30.0), np.full(n_power, np.inf)])
+        limit = np.concatenate([np.full(self._n_const, 100.0), np.full(n_power, np.inf)])
         return -limit, limit
+
+    @property
+    def elsewhere(self) -> list[Array]:
+        """Powers of either sign, with constants smaller than, like and larger than the rest."""
+        if self.size is None or not self.n_params or not self._n_const:
+            return []
+        typical = float(np.median(np.log(self.size[self.size > 0.0])))
+        found, n_power = [], self.n_params - self._n_const
+        for power in (-4.0, -1.0, 0.5, 1.0, 2.0) if n_power else (0.0,):
+            for share in (-3.0, 0.0, 3.0):
+                const = power * typical + share
+                found.append(np.repeat([const, power], [self._n_const, n_power]))
+        return found
 
     def log_sd(self, delta: Array) -> tuple[Array, Array]:
         if self.size is None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import scipy
 
 from mixedfit.arrays import Array, BoolArray
 from mixedfit.cone import cone_p_value
@@ -19,6 +18,7 @@ from mixedfit.kenward_roger import moments
 from mixedfit.likelihood import Evaluation
 from mixedfit.noted import noted
 from mixedfit.reduction import Reduction, reductions, without
+from mixedfit.tails import chi2_tail
 from mixedfit.threads import one_thread
 
 __all__ = ["mixture_p_value", "one_more_effect", "random_effects_table", "without_effects"]
@@ -34,7 +34,7 @@ def random_effects_table(fit: Fit) -> pd.DataFrame:
             llf = -0.5 * without_effects(fit).fun if null is None else null.llf
             n_params = fit.p + 1 if null is None else null.n_params
             statistic, df = max(2.0 * (fit.llf - llf), 0.0), fit.n_params - n_params
-            plain = float(scipy.stats.chi2.sf(statistic, df))
+            plain = chi2_tail(statistic, df)
             mixture = mixture_p_value(fit, reduction, null, statistic)
             rows.append((reduction.label, n_params, llf, statistic, float(df), plain, mixture))
     columns = ["term", "n_params", "llf", "chi2", "df", "p", "p_mixture"]
@@ -82,8 +82,8 @@ def one_more_effect(statistic: float, covariances: int) -> float:
     Exact in the limit for one more effect beside others it may be correlated with (Stram & Lee
     1994); without covariances the first half sits at zero.
     """
-    fewer = scipy.stats.chi2.sf(statistic, covariances) if covariances else float(statistic <= 0.0)
-    return 0.5 * float(fewer + scipy.stats.chi2.sf(statistic, covariances + 1))
+    fewer = chi2_tail(statistic, covariances) if covariances else float(statistic <= 0.0)
+    return 0.5 * float(fewer + chi2_tail(statistic, covariances + 1))
 
 
 def _information(fit: Fit, reduction: Reduction, null: Fit | None) -> tuple[Array, int]:

@@ -10,6 +10,7 @@ dense in a cell, and cells of equal size are one batch.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,6 +23,9 @@ from mixedfit.residual import Whitening
 from mixedfit.working import WorkingRows
 
 __all__ = ["WhitenedProducts", "WhitenedRows"]
+
+# Filled-up rows for each row of data up to which cells are filled up to one size.
+_LARGEST_WASTE = 1.5
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,10 @@ class _LocalPair:
 
 
 class _Cells:
-    """Rows put together in cells, by size.
+    """Rows put together in cells.
+
+    Rows (m, n) are rearranged cell by cell. Where that wastes little, cells are filled up to one
+    size with zeros; else cells of equal size are one batch.
 
     Parameters
     ----------
@@ -139,47 +146,68 @@ class _Cells:
     """
 
     def __init__(self, codes: IntArray) -> None:
-        self.n = len(codes)
-        counts = np.bincount(codes)
-        self.G = len(counts)
-        self.in_order = bool(np.all(codes[1:] >= codes[:-1]))
-        self.order = np.arange(self.n) if self.in_order else np.argsort(codes, kind="stable")
-        self.inverse = np.argsort(self.order) if not self.in_order else self.order
+        n, counts = len(codes), np.bincount(codes)
+        self.G, largest = len(counts), int(counts.max())
+        order = np.argsort(codes, kind="stable")
         starts = np.cumsum(counts) - counts
         self.batches: list[tuple[IntArray, IntArray, int]] = []
-        for size in np.unique(counts).tolist():
-            cells = np.flatnonzero(counts == size)
-            rows = starts[cells][:, None] + np.arange(size)
-            self.batches.append((cells, rows.reshape(-1), size))
-        self.uniform = len(self.batches) == 1
+        self.padding: BoolArray | None = None
+        if self.G * largest <= _LARGEST_WASTE * n:
+            self.size: int | None = largest
+            place = np.arange(largest) < counts[:, None]
+            self.arranged = np.zeros(self.G * largest, dtype=order.dtype)
+            self.arranged[place.reshape(-1)] = order
+            self.padding = None if place.all() else ~place.reshape(-1)
+            self.back = np.empty(n, dtype=order.dtype)
+            self.back[order] = np.flatnonzero(place)
+        else:
+            self.size = None
+            self.arranged, self.back = order, np.argsort(order)
+            for size in np.unique(counts).tolist():
+                cells = np.flatnonzero(counts == size)
+                rows = starts[cells][:, None] + np.arange(size)
+                self.batches.append((cells, rows.reshape(-1), size))
+        self.in_order = self.padding is None and bool(np.all(np.diff(self.arranged) > 0))
 
-    def sorted(self, V: Array) -> Array:
-        """Rows (m, n) put in the order of the cells."""
-        return V if self.in_order else V[:, self.order]
+    def arrange(self, V: Array) -> Array:
+        """Rows (m, n) cell by cell."""
+        if self.in_order:
+            return V
+        out = V[:, self.arranged]
+        if self.padding is not None:
+            out[:, self.padding] = 0.0
+        return out
 
-    def unsorted(self, V: Array) -> Array:
-        """Rows (m, n) put back."""
-        return V if self.in_order else V[:, self.inverse]
-
-    def _batch(self, V: Array, rows: IntArray, size: int) -> Array:
-        own = V if self.uniform else V[:, rows]
-        return own.reshape(len(V), own.shape[1] // size, size).transpose(1, 0, 2)
+    def restore(self, V: Array) -> Array:
+        """Rows cell by cell put back in their order, (m, n)."""
+        return V if self.in_order else V[:, self.back]
 
     def gram(self, A: Array, B: Array) -> Array:
-        """``A_g B_g'`` of each cell: sorted rows (l, n) and (m, n) to (l, m, G)."""
+        """``A_g B_g'`` of each cell: arranged rows of l and m columns to (l, m, G)."""
+        if self.size is not None:
+            product = _cut(A, self.size) @ _cut(B, self.size).transpose(0, 2, 1)
+            return np.ascontiguousarray(product.transpose(1, 2, 0))
         out = np.empty((len(A), len(B), self.G))
         for cells, rows, size in self.batches:
-            product = self._batch(A, rows, size) @ self._batch(B, rows, size).transpose(0, 2, 1)
+            product = _cut(A[:, rows], size) @ _cut(B[:, rows], size).transpose(0, 2, 1)
             out[:, :, cells] = product.transpose(1, 2, 0)
         return out
 
     def multiply(self, M: Array, B: Array) -> Array:
-        """``M_g B_g`` of each cell: (l, m, G) and sorted rows (m, n) to (l, n)."""
+        """``M_g B_g`` of each cell: (l, m, G) and arranged rows of m columns to l columns."""
+        if self.size is not None:
+            product = M.transpose(2, 0, 1) @ _cut(B, self.size)
+            return product.transpose(1, 0, 2).reshape(len(M), B.shape[1])
         out = np.empty((len(M), B.shape[1]))
         for cells, rows, size in self.batches:
-            product = M[:, :, cells].transpose(2, 0, 1) @ self._batch(B, rows, size)
-            out[:, rows] = product.transpose(1, 0, 2).reshape(len(M), -1)
+            product = M[:, :, cells].transpose(2, 0, 1) @ _cut(B[:, rows], size)
+            out[:, rows] = product.transpose(1, 0, 2).reshape(len(M), len(rows))
         return out
+
+
+def _cut(V: Array, size: int) -> Array:
+    """Rows (m, G * size) as one matrix a cell, (G, m, size)."""
+    return V.reshape(len(V), V.shape[1] // size, size).transpose(1, 0, 2)
 
 
 class WhitenedRows:
@@ -232,7 +260,7 @@ class WhitenedRows:
     def at(self, whitening: Whitening) -> WhitenedProducts:
         """Whiten and reduce."""
         V = whitening.whiten(self.columns)
-        local = self.cells.sorted(V)
+        local = self.cells.arrange(V)
         z, E = local[: self.n_local], V[self.n_local :]
         gram = self.cells.gram(z, local)
         factors = []
@@ -281,34 +309,46 @@ class WhitenedProducts:
 
         ``-<B M B', dR>`` for ``B = R^-1 A`` and the derivative M of the function in ``A'R^-1 A``.
         """
+        mix = self._mixture(bar)
+        whitening = self.whitening
+        return -whitening.adjoint_of_mixture(self.layout.columns, self.solved, mix)
+
+    def _mixture(self, bar: ProductsAdjoint) -> Callable[[Array], Array]:
+        """The map ``B -> M B`` of rows over the columns, cell by cell."""
         layout = self.layout
         cells, q = layout.cells, layout.n_local
-        B = self.solved
-        H = np.empty_like(B)
-        H[q:] = bar.EE @ B[q:]
-        if q:
-            M = np.zeros((q, len(B), cells.G))
-            for factor, ZZ, ZE in zip(layout.factors, bar.ZZ, bar.ZE, strict=True):
-                own = M[factor.columns].reshape(factor.k, factor.L, -1, cells.G)
-                among = own[:, :, factor.columns].reshape(
-                    factor.k, factor.L, factor.k, factor.L, cells.G
-                )
-                diagonal = np.arange(factor.L)
-                blocks = factor.from_levels(ZZ)  # (k, k, L, G)
-                among[:, diagonal, :, diagonal] = blocks.transpose(2, 0, 1, 3)
-                own[:, :, q:] = 0.5 * factor.from_levels(ZE).transpose(1, 2, 0, 3)
-            for (f, g), pair in layout.pairs.items():
-                first, second = layout.factors[f].columns, layout.factors[g].columns
-                spread = pair.spread(bar.pairs[f, g])
-                if f == g:
-                    M[first, second] += spread
-                else:
-                    M[first, second] = 0.5 * spread
-                    M[second, first] = 0.5 * spread.transpose(1, 0, 2)
-            local = cells.sorted(B)
-            H[:q] = cells.unsorted(cells.multiply(M, local))
-            H[q:] += cells.unsorted(cells.multiply(M[:, q:].transpose(1, 0, 2), local[:q]))
-        return -self.whitening.adjoint(H, B)
+        if not q:
+            return lambda B: np.asarray(bar.EE @ B)
+        M = np.zeros((q, len(self.V), cells.G))
+        for factor, ZZ, ZE in zip(layout.factors, bar.ZZ, bar.ZE, strict=True):
+            own = M[factor.columns].reshape(factor.k, factor.L, len(self.V), cells.G)
+            among = own[:, :, factor.columns].reshape(
+                factor.k, factor.L, factor.k, factor.L, cells.G
+            )
+            diagonal = np.arange(factor.L)
+            blocks = factor.from_levels(ZZ)  # (k, k, L, G)
+            among[:, diagonal, :, diagonal] = blocks.transpose(2, 0, 1, 3)
+            own[:, :, q:] = 0.5 * factor.from_levels(ZE).transpose(1, 2, 0, 3)
+        for (f, g), pair in layout.pairs.items():
+            first, second = layout.factors[f].columns, layout.factors[g].columns
+            spread = pair.spread(bar.pairs[f, g])
+            if f == g:
+                M[first, second] += spread
+            else:
+                M[first, second] = 0.5 * spread
+                M[second, first] = 0.5 * spread.transpose(1, 0, 2)
+        to_response = M[:, q:].transpose(1, 0, 2)
+
+        def mix(B: Array) -> Array:
+            local = cells.arrange(B)
+            mixed = np.concatenate(
+                [cells.multiply(M, local), cells.multiply(to_response, local[:q])]
+            )
+            out = cells.restore(mixed)
+            out[q:] += bar.EE @ B[q:]
+            return out
+
+        return mix
 
     def combine(self, effects: list[Array], v: Array) -> Array:
         """``R^-1 (Z t + [X y] v)`` for one effect a level and component, shape (n,).
@@ -328,8 +368,8 @@ class WhitenedProducts:
                 ],
                 axis=1,
             )
-            local = layout.cells.sorted(self.solved[: layout.n_local])
-            out = out + layout.cells.unsorted(layout.cells.multiply(coefficients, local))[0]
+            local = layout.cells.arrange(self.solved[: layout.n_local])
+            out = out + layout.cells.restore(layout.cells.multiply(coefficients, local))[0]
         return out
 
     def products_with(self, whitened: Array) -> tuple[list[Array], Array]:
@@ -342,7 +382,7 @@ class WhitenedProducts:
         """
         layout = self.layout
         q = layout.n_local
-        gram = layout.cells.gram(layout.cells.sorted(whitened), layout.cells.sorted(self.V[:q]))
+        gram = layout.cells.gram(layout.cells.arrange(whitened), layout.cells.arrange(self.V[:q]))
         Z = [
             factor.to_levels(
                 gram[:, factor.columns].reshape(len(whitened), factor.k, factor.L, layout.cells.G)

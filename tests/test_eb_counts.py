@@ -128,7 +128,7 @@ def test_likelihoods_are_the_textbook_ones():
     assert likelihood.value(np.log([rate]), np.inf) == pytest.approx(expected)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10_000), st.integers(2, 12), st.floats(-1.0, 8.0))
 def test_nothing_near_the_maximum_is_higher(seed, J, c):
     rng = np.random.default_rng(seed)

@@ -33,8 +33,26 @@ def test_baseball_on_the_raw_scale():
     result = mf.eb.james_stein(raw["p"], np.sqrt(raw["sigma2"]))
     np.testing.assert_allclose(result.posterior["mean"], raw["js"])
     truth = np.array(
-        [0.346, 0.298, 0.276, 0.222, 0.273, 0.270, 0.263, 0.210, 0.269]
-        + [0.230, 0.264, 0.256, 0.303, 0.264, 0.226, 0.286, 0.316, 0.200]
+        [
+            0.346,
+            0.298,
+            0.276,
+            0.222,
+            0.273,
+            0.27,
+            0.263,
+            0.21,
+            0.269,
+            0.23,
+            0.264,
+            0.256,
+            0.303,
+            0.264,
+            0.226,
+            0.286,
+            0.316,
+            0.2,
+        ]
     )
     assert round(((np.array(raw["p"]) - truth) ** 2).sum(), 3) == round(raw["sse_mle"], 3)
     assert round(((result.posterior["mean"] - truth) ** 2).sum(), 3) == 0.021

@@ -1,5 +1,7 @@
 """Normal means: the teaching examples, metafor, simulations, other priors, bad input."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -263,7 +265,7 @@ def test_posteriors_are_bayes_rule(prior):
                 edges = np.unique(np.concatenate([[low, high], near]))
                 total += row.weight * sum(
                     integrate.quad(lambda x, law=law: f(x) * law(x), a, b, limit=200)[0]
-                    for a, b in zip(edges[:-1], edges[1:], strict=True)
+                    for a, b in itertools.pairwise(edges)
                 )
         return total
 

@@ -162,6 +162,8 @@ def test_draws_follow_the_posterior_and_laplace_widens_it():
     wide = mf.eb.one_way(Y_FEW, GROUP_FEW, uncertainty="laplace")
     assert (wide.posterior["sd"] > result.posterior["sd"]).all()
     assert (wide.posterior["upper"] > result.posterior["upper"]).all()
+    draws = wide.sample(20_000, seed=1)
+    np.testing.assert_allclose(draws.std(), wide.posterior["sd"], rtol=0.05)
     assert result.rank()["p_top"].sum() == pytest.approx(1.0)
 
 

@@ -81,12 +81,20 @@ def test_parameters_come_back_within_their_errors(name):
     }
     s = rng.uniform(0.3, 1.0, J)
     fit = fit_prior(SHAPES[name], 3.0 + theta + s * rng.standard_normal(J), s, np.ones((J, 1)))
-    values, slopes = fit.shape.natural(fit.theta, fit.scale)
-    m = len(values)
-    errors = np.abs(slopes) * np.sqrt(np.diag(fit.covariance)[:m])
+    values, errors = fit.natural
     assert (np.abs(values - true[name]) < 3.5 * errors).all()
     assert (errors < 0.3 * np.array(true[name])).all()
-    assert abs(fit.b[0] - 3.0) < 4 * np.sqrt(fit.covariance[m, m]) < 0.2
+    assert abs(fit.b[0] - 3.0) < 4 * np.sqrt(fit.b_covariance[0, 0]) < 0.2
+
+
+def test_the_likelihood_is_in_the_users_units():
+    rng = np.random.default_rng(1)
+    y, s = 100.0 * rng.standard_normal(50) + 4000.0, rng.uniform(20.0, 60.0, 50)
+    fit = fit_prior(SHAPES["point-normal"], y, s, np.ones((50, 1)))
+    prior, centre = fit.likelihood.prior_at(fit.x)
+    np.testing.assert_allclose(centre, fit.b[0])
+    by_mixture = prior.posterior(y - centre, s)[1].sum()
+    np.testing.assert_allclose(fit.likelihood.llf(fit.x), by_mixture)
 
 
 @pytest.mark.parametrize("name", list(SHAPES))
@@ -97,4 +105,5 @@ def test_a_large_fit_is_that_of_the_whole(name, monkeypatch):
     monkeypatch.setattr("mixedfit.eb.prior_likelihood._SAMPLE", 500)
     monkeypatch.setattr("mixedfit.eb.prior_likelihood._CHUNK", 700)
     sampled = fit_prior(SHAPES[name], y, s, np.zeros((3000, 0)))
-    np.testing.assert_allclose(sampled.llf, whole.llf, atol=1e-5)
+    ours, theirs = sampled.likelihood.llf(sampled.x), whole.likelihood.llf(whole.x)
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)

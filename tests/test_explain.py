@@ -76,6 +76,27 @@ def test_a_direction_without_variance_is_given_in_the_users_columns() -> None:
     assert c @ C @ c < 1e-3 * (c**2 @ C.diagonal())
 
 
+def test_several_terms_without_variance_can_go_together() -> None:
+    rng = np.random.default_rng(11)
+    n = 120
+    data = pd.DataFrame({"y": rng.standard_normal(n), "x": rng.standard_normal(n)})
+    data["a"], data["b"], data["c"] = (np.tile(np.arange(j), n)[:n] for j in (10, 6, 8))
+    data["y"] += rng.standard_normal(8)[data["c"]]
+    data["y"] -= data.groupby("a")["y"].transform("mean") * 0.9
+    data["y"] -= data.groupby("b")["y"].transform("mean") * 0.9
+    fit = mf.lmer("y ~ x + (1 | a) + (1 | b) + (1 | c)", data)
+    told = fit.explain()
+    assert told.simpler[0] == ("y ~ x + (1 | c)", "without all that has no variance: fits as well")
+    assert mf.lmer("y ~ x + (1 | c)", data).deviance == pytest.approx(fit.deviance, abs=1e-7)
+
+
+def test_small_units_are_not_a_zero_variance() -> None:
+    data = crossing_lines()
+    data["x"] *= 1e8
+    text = mf.lmer("y ~ x + (x | g)", data).explain().findings[1]
+    assert "the correlation of Intercept and x is -1" in text
+
+
 def test_levels_of_a_factor_among_the_columns() -> None:
     rng = np.random.default_rng(0)
     data = pd.DataFrame(

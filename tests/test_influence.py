@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -64,6 +65,7 @@ def test_a_grouping_may_be_any_column(sleep: mf.MixedResults) -> None:
     by_name, by_column = sleep.influence("Subject"), sleep.influence(data["Subject"])
     pd.testing.assert_series_equal(by_name.cooks_distance, by_column.cooks_distance)
     assert by_column.group == "Subject"
+    assert sleep.influence(pl.Series("week", data["Days"] // 7)).group == "week"
     by_day = sleep.influence(data["Days"])
     assert by_day.nobs.tolist() == [18] * 10
     assert by_day.leverage.mean() == pytest.approx(sleep.influence().leverage.mean())

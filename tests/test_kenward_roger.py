@@ -7,7 +7,8 @@ import pytest
 import mixedfit as mf
 from mixedfit.anova import term_hypotheses
 from mixedfit.ddf import inference
-from mixedfit.kenward_roger import KenwardRoger, Moments
+from mixedfit.kenward_roger import KenwardRoger, Moments, kenward_roger
+from mixedfit.working import WorkingRows
 from tests.dense import relative_covariance
 
 
@@ -45,12 +46,15 @@ def _directions(design):
     return out
 
 
-def written_out(fit):
-    """Phi, P, W and the adjusted covariance by Kenward & Roger (1997), eqs. 3 to 8."""
+def written_out(fit, more=()):
+    """Phi, P, W and the adjusted covariance by Kenward & Roger (1997), eqs. 3 to 8.
+
+    ``more`` are further directions of V.
+    """
     design, estimate = fit.fit.design, fit.fit.estimate
     G = [term.root @ term.root.T for term in estimate.terms]
     V_inverse = np.linalg.inv(relative_covariance(design, G)) / estimate.sigma**2
-    X, V = design.X, _directions(design)
+    X, V = design.X, [*_directions(design), *more]
     m = len(V)
     phi = np.linalg.inv(X.T @ V_inverse @ X)
     P = np.array([-X.T @ V_inverse @ v @ V_inverse @ X for v in V])
@@ -203,3 +207,65 @@ def test_levels_hold_with_six_subjects():
         for term in "fx":
             assert abs(rates[ddf, term] - 0.05) < error
     assert rates["normal", "x"] > 0.05 + error
+
+
+class _Strata:
+    """Residual variances of their own in strata of rows, everything written out."""
+
+    def __init__(self, fit, strata):
+        design, point = fit.fit.design, fit.fit.evaluation
+        working = WorkingRows.of(design)
+        G = [term.root @ term.root.T for term in fit.fit.estimate.terms]
+        self.V_inverse = np.linalg.inv(relative_covariance(design, G))
+        self.V = [np.diag((strata == level) * 1.0) for level in np.unique(strata)[1:]]
+        self.X, self.design, self.working = working.X, design, working
+        self.factors = point.likelihood.products.factors
+        self.fixed = self.X @ self.V_inverse
+        self.moved = np.array([self.fixed @ V for V in self.V])
+
+    def _Z(self, f, a, level):
+        return self.working.Z[f][a] * (self.working.codes[f] == level)
+
+    def solve(self, rows):
+        solved = rows @ self.V_inverse
+        of_effects = [
+            np.array(
+                [
+                    [[v @ self._Z(f, a, j) for j in range(sums.n_levels)] for a in range(sums.k)]
+                    for v in solved
+                ]
+            )
+            for f, sums in enumerate(self.factors)
+        ]
+        return of_effects, solved
+
+    def traces(self, tangents):
+        directions = [np.linalg.inv(self.V_inverse)]
+        for f, dG in enumerate(tangents):
+            codes, Z = self.working.codes[f], self.working.Z[f].T
+            directions += [(Z @ d @ Z.T) * (codes[:, None] == codes) for d in dG]
+        directions += self.V
+        return np.array(
+            [
+                [np.trace(self.V_inverse @ v @ self.V_inverse @ u) for u in self.V]
+                for v in directions
+            ]
+        )
+
+
+def test_residual_covariances_join_by_their_rows():
+    data = _data()
+    fit = mf.lmer("y ~ x + (x | s) + (1 | i)", data)
+    strata = np.digitize(data["w"], [1.0, 2.0])
+    rows = _Strata(fit, strata)
+    total = fit.fit.estimate.basis.fixed.total
+    joined = kenward_roger(fit.fit.evaluation, rows).transformed(total)
+    _, _, _, plain = written_out(fit)
+    wanted = written_out(fit, [np.diag((strata == level) * 1.0) for level in (1, 2)])
+    np.testing.assert_allclose(joined.phi * fit.scale, wanted[0], rtol=1e-7)
+    np.testing.assert_allclose(joined.adjusted * fit.scale, wanted[3], rtol=1e-6)
+    assert np.abs(wanted[3] / plain - 1.0).max() > 1e-4
+    phi, P, W, _ = wanted
+    slopes = np.array([[phi[i] @ p @ phi[i] / phi[i, i] for p in P] for i in range(len(phi))])
+    expected = 2.0 / np.einsum("ir,rs,is->i", slopes, W, slopes)
+    np.testing.assert_allclose(joined.df(np.eye(2)), expected, rtol=1e-6)

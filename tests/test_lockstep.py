@@ -9,6 +9,7 @@ import mixedfit as mf
 from mixedfit import lockstep
 from mixedfit.fit import Fit, fit_design, refit
 from mixedfit.lockstep import ManyFits, refit_many
+from mixedfit.moments import moment_covariances, moment_covariances_of_many, moment_system
 from mixedfit.predict import simulate
 
 from . import references
@@ -123,6 +124,36 @@ def test_shift_and_scale(shift: float, scale: float, seed: int) -> None:
     np.testing.assert_allclose(
         other.beta[:, 1], scale * base.beta[:, 1], rtol=1e-4, atol=1e-4 * scale
     )
+
+
+def test_of_several_minima_the_better_is_taken() -> None:
+    rng = np.random.default_rng(0)
+    g, x = np.repeat(np.arange(4), 4), rng.standard_normal(16)
+    u = rng.standard_normal((4, 2, 400))
+    Y = rng.standard_normal((16, 400)) + u[g, 0] + u[g, 1] * x[:, None]
+    fit = mf.lmer("y ~ x + (x | g)", {"y": Y[:, 0], "x": x, "g": g}).fit
+    many = refit_many(fit, Y)
+    each = ManyFits.of([refit(fit, y) for y in Y.T])
+    assert (many.fun > each.fun + 1e-6).sum() <= (many.fun < each.fun - 1e-6).sum()
+    assert (np.abs(many.fun - each.fun) < 1e-6).mean() > 0.98
+
+
+@pytest.mark.parametrize("name", ["slope", "diag", "common variance"])
+def test_searches_start_where_refits_do(name: str) -> None:
+    fit = fitted(name)
+    Y = simulate(fit, 3, 1).to_numpy()
+    shared = lockstep._Shared(fit)
+    responses = lockstep._Responses.of(fit, shared, Y)
+    like = shared.like
+    unit = like.tangents(like.unit)
+    G = moment_covariances_of_many(
+        like.products, unit[0], moment_system(like.products, unit)[0], responses.Zy, responses.yy
+    )
+    for y, own in zip(Y.T, G, strict=True):
+        other = like.with_response(fit.rows.with_response(fit.design.with_response(y)))
+        system = moment_system(other.products, unit)
+        (want,) = moment_covariances(other.products, unit, *system)
+        np.testing.assert_allclose(own, want, rtol=1e-7, atol=1e-10)
 
 
 def test_bad_responses() -> None:

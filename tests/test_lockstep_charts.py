@@ -22,6 +22,11 @@ def test_the_same_as_one_by_one(name: str) -> None:
     stacked = chart.of_root(np.stack([structure.factor(state) for state in states]))
     A = F + F.transpose(0, 2, 1)
     step = 0.1 * rng.standard_normal((5, chart.n_params))
+    G = F @ F.transpose(0, 2, 1)
+    ours = chart.root(chart.of_covariance(G))
+    for T, C in zip(ours, G, strict=True):
+        want = structure.factor(structure.start(C))
+        np.testing.assert_allclose(T @ T.T, want @ want.T, atol=1e-9)
     tangents, curvature = chart.tangents(stacked), chart.curvature(stacked, A)
     for i, state in enumerate(states):
         root = chart.root(stacked)[i]

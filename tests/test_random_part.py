@@ -94,3 +94,8 @@ def test_bad_structures_are_told(make, message: str) -> None:  # type: ignore[no
 def test_random_terms_do_not_belong_in_the_fixed_part() -> None:
     with pytest.raises(FormulaError, match="random terms go to random="):
         lme_formula("y ~ x + (1 | g)", "~ 1 | g")
+
+
+def test_the_fixed_part_comes_first_and_is_text() -> None:
+    with pytest.raises(FormulaError, match="then random and the data; got dict"):
+        lme_formula({"y": [1.0]}, "~ 1 | g")  # type: ignore[arg-type]

@@ -155,7 +155,7 @@ def test_correlations_by_their_formulas() -> None:
     expected = {
         CorAR1(-0.4, form="~ t | g"): (-0.4) ** apart,
         CorCAR1(0.3, form="~ t | g"): 0.3**apart,
-        CorCompSymm(-0.2, form="~ 1 | g"): np.where(apart > 0, -0.2, 1.0),
+        CorCompSymm(-0.2, form="~ 1 | g", fixed=True): np.where(apart > 0, -0.2, 1.0),
         CorExp(2.0, form="~ t | g"): np.exp(-apart / 2.0),
         CorGaus(2.0, form="~ t | g"): np.exp(-((apart / 2.0) ** 2)),
         CorLin(2.5, form="~ t | g"): np.maximum(1.0 - apart / 2.5, 0.0),
@@ -168,7 +168,10 @@ def test_correlations_by_their_formulas() -> None:
         structure_bound = bind_residual(structure, None, frame)
         assert structure_bound is not None
         np.testing.assert_allclose(
-            dense(structure_bound, structure_bound.start), R, atol=1e-12, err_msg=repr(structure)
+            structure_bound.at(structure_bound.start).multiply(np.eye(3)),
+            R,
+            atol=1e-12,
+            err_msg=repr(structure),
         )
 
 
@@ -253,7 +256,7 @@ TIED = {
         (lambda: CorCAR1(form="~ t | g"), "more than one row"),
         (lambda: CorARMA(form="~ t | g", p=2), "more than one row"),
         (lambda: CorExp(form="~ t | g"), "position 't' is 1 in more than one row"),
-        (lambda: CorAR1(form="~ I(x/2) | g"), "needs whole-numbered times"),
+        (lambda: CorAR1(form="~ x/2 | g"), "needs whole-numbered times"),
         (lambda: CorCAR1(form="~ u | g"), "must be numeric"),
         (lambda: CorSymm(form="~ x"), "cannot estimate"),
         (lambda: CorSymm(form="~ x | g"), "cannot estimate|never occur"),
@@ -264,12 +267,13 @@ TIED = {
         (lambda: CorARMA([2.0], q=1), "not invertible"),
         (lambda: CorARMA([0.2], p=1, q=1), "1 numbers for p \\+ q = 2"),
         (CorARMA, "needs an order"),
-        (lambda: CorCompSymm(-0.9, form="~ 1"), "positive definite"),
+        (lambda: CorCompSymm(-0.9, form="~ 1", fixed=True), "positive definite"),
         (lambda: CorSymm([0.9, 0.9, 0, -0.9, 0, 0], form="~ x", fixed=True), "positive definite"),
         (lambda: CorExp([2.0, 0.1], form="~ x"), "nugget=True"),
         (lambda: CorExp(-1.0, form="~ x"), "must be positive"),
         (lambda: CorExp(form="~ x", metric="cosine"), "'euclidean', 'manhattan' or 'maximum'"),
         (lambda: CorAR1(form="t | g"), "one-sided formula"),
+        (lambda: CorAR1(form=["~ t"]), "one-sided formula"),
         (lambda: CorAR1(form="~ fitted(.)"), "cannot use fitted values"),
         (lambda: CorAR1(form="~ t | "), "incomplete"),
         (lambda: VarPower(form="~ x"), "'x' is zero in 1 of 4 rows"),
@@ -363,6 +367,7 @@ def test_structures_read_as_they_are_written() -> None:
     ("correlation", "variance", "message"),
     [
         (CorAR1(form="~ 1 | i"), None, "every group has one row"),
+        (CorCompSymm(), None, "cannot be told from their mean"),
         (None, VarIdent(form="~ 1 | i"), "stratum '0' has one row"),
         (None, VarExp(form="~ one"), "cannot be told from sigma"),
         (None, VarPower(form="~ two | s"), "cannot be told from sigma"),
@@ -391,3 +396,59 @@ def test_correlations_reach_across_groups_only_in_lmer() -> None:
         mf.lmer(crossed, mf.datasets.load("penicillin"), correlation=CorAR1())
     with pytest.raises(ModelError, match="variance=VarPower"):
         mf.lmer("distance ~ age + (1 | Subject)", data, weights=VarPower())  # type: ignore[arg-type]
+
+
+def test_starts_suit_the_unit_of_time_and_distance() -> None:
+    rng = np.random.default_rng(2)
+    time = np.cumsum(rng.uniform(0.5, 1.5, 40))
+    for unit in (1e-4, 1.0, 1e4):
+        frame = read_frame({"t": unit * time}, ["t"])
+        for structure in (CorCAR1(form="~ t"), CorExp(form="~ t"), CorGaus(form="~ t")):
+            bound_structure = bind_residual(structure, None, frame)
+            assert bound_structure is not None
+            R = dense(bound_structure, bound_structure.start)
+            neighbours = np.diagonal(R, 1)
+            assert 0.1 < np.median(neighbours) < 0.7
+            lower, upper = bound_structure.bounds
+            assert (np.diagonal(dense(bound_structure, lower), 1) < 1e-3).all()
+            assert lower < bound_structure.start < upper
+
+
+def test_a_start_where_the_matrix_is_singular_moves_to_a_shorter_range() -> None:
+    frame = read_frame({"x": np.arange(60) / 10.0}, ["x"])
+    structure = bind_residual(CorGaus(30.0, form="~ x"), None, frame)
+    assert structure is not None
+    structure.at(structure.start)
+    assert structure.describe(structure.start)[1][0] < 30.0
+    with pytest.raises(ModelError, match="not positive definite at 30"):
+        bind_residual(CorGaus(30.0, form="~ x", fixed=True), None, frame)
+
+
+def test_a_correlation_that_repeats_a_random_effect_is_no_optimum() -> None:
+    data = mf.datasets.load("orthodont")
+    fit = mf.lme("distance ~ age", "~ 1 | Subject", data, correlation=CorCompSymm())
+    assert fit.status == "stalled"
+    assert "flat in some direction" in fit.optimum.message
+
+
+def test_covariates_may_be_arithmetic() -> None:
+    frame = read_frame({"t": [2.0, 4.0, 8.0], "x": [1.0, 2.0, 3.0]}, ["t", "x"])
+    halved = bind_residual(CorAR1(0.5, form="~ t/2"), None, frame)
+    assert halved is not None
+    np.testing.assert_allclose(dense(halved, halved.start)[0], [1.0, 0.5, 0.125])
+    data = {"f": pd.Categorical(["u", "w", "v"], ["u", "v", "w"])}
+    coded = bind_residual(CorAR1(0.5, form="~ as.integer(f)"), None, read_frame(data, ["f"]))
+    assert coded is not None
+    np.testing.assert_allclose(dense(coded, coded.start)[0], [1.0, 0.25, 0.5])
+    power = bind_residual(None, VarPower(2.0, form="~ (x - 4)^2"), frame)
+    assert power is not None
+    np.testing.assert_allclose(power.at(power.start).sd, [81.0, 16.0, 1.0])
+
+
+def test_a_formula_as_weights_is_a_known_variance() -> None:
+    data = mf.datasets.load("orthodont")
+    written = mf.gls("distance ~ age", data, weights="~ age")
+    named = mf.gls("distance ~ age", data, weights=VarFixed("~ age"))
+    assert written.llf == named.llf
+    with pytest.raises(ModelError, match=r"not 'age'; for known weights w write VarFixed"):
+        mf.lme("distance ~ age", "~ 1 | Subject", data, weights="age")

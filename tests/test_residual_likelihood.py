@@ -11,8 +11,8 @@ from mixedfit.design import Design, ResidualSpec
 from mixedfit.formula import parse
 from mixedfit.frames import read_frame
 from mixedfit.residual import bind_residual
-from mixedfit.residual_likelihood import ResidualLikelihood
-from mixedfit.variance_function import VarExp
+from mixedfit.residual_likelihood import ResidualLikelihood, SearchPoint
+from mixedfit.variance_function import VarExp, VarPower
 from mixedfit.working import WorkingRows
 from tests.cases import PATTERNS, Pattern, frame
 from tests.dense import criterion
@@ -44,6 +44,9 @@ class DenseWhitening:
 
     def adjoint(self, A, B):
         return np.einsum("mi,sij,mj->s", A, self.dR, B, optimize=True)
+
+    def adjoint_of_mixture(self, V, solved, mix):
+        return self.adjoint(mix(solved), solved)
 
     @property
     def trace(self):
@@ -251,3 +254,32 @@ def test_coordinates_of_the_residuals_have_comparable_units():
         return next(iter(point.start_points())).hessian
 
     np.testing.assert_allclose(hessian(1e-6), hessian(1e6), rtol=1e-6)
+
+
+def test_search_points_take_the_effects_along_with_the_variances():
+    _, likelihood = problem(PATTERNS["slope"], "within", data=frame(120))
+    design = PATTERNS["slope"].design(frame(120))
+    columns = read_frame({"v": np.linspace(1.0, 50.0, 120)}, ["v"])
+    residual = bind_residual(None, VarPower(form="~ v"), columns)
+    structures = [(term.factor, term.structure) for term in design.terms]
+    likelihood = ResidualLikelihood(WorkingRows.of(design), residual, structures, "REML")
+    states, _ = random_point(likelihood)
+    point, h = SearchPoint(likelihood.at(states, np.array([0.4]))), 1e-5
+    steps = h * np.eye(len(point.gradient))
+    numeric = [(point.move(s).fun - point.move(-s).fun) / (2 * h) for s in steps]
+    np.testing.assert_allclose(point.gradient, numeric, atol=1e-6 * abs(point.fun))
+    moved = point.move(np.array([0.0, 0.0, 0.0, 0.5])).evaluation
+    T = [structures[0][1].factor(s[0]) for s in (states, moved.states)]
+    grown = residual.mean_log_variance(moved.delta) - residual.mean_log_variance(np.array([0.4]))
+    np.testing.assert_allclose(T[1] @ T[1].T, np.exp(grown) * T[0] @ T[0].T, rtol=1e-10)
+
+
+def test_growth_is_the_direction_in_which_a_covariance_grows():
+    for name in ("slope", "diag", "common variance", "cs", "ar1, own variances"):
+        likelihood = PATTERNS[name].likelihood()
+        for _, s in likelihood.structures:
+            F = np.random.default_rng(0).standard_normal((s.size, s.size + 2))
+            state = s.start(F @ F.T / s.size)
+            T = s.factor(state)
+            grown = np.einsum("r,rab->ab", s.growth(state), s.tangents(state))
+            np.testing.assert_allclose(grown, T @ T.T, atol=1e-8 * np.abs(T @ T.T).max())

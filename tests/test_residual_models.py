@@ -88,7 +88,7 @@ def test_units_of_the_response_and_of_a_covariate_do_not_matter(size):
 
 def test_fits_survive_pickling():
     fit = crossed()
-    again = pickle.loads(pickle.dumps(fit))  # noqa: S301  our own
+    again = pickle.loads(pickle.dumps(fit))
     assert again.llf == fit.llf
     np.testing.assert_allclose(again.fittedvalues, fit.fittedvalues, rtol=1e-12)
     np.testing.assert_allclose(again.residual_params, fit.residual_params)

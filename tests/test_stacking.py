@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import multivariate_normal
 
+import mixedfit as mf
 from mixedfit.errors import DataError
 from mixedfit.stacking import stack_responses
 
@@ -55,3 +57,52 @@ def test_bad_responses_are_told(responses: object, message: str) -> None:
 def test_columns_are_not_overwritten() -> None:
     with pytest.raises(DataError, match="already; name the new ones otherwise, as in row='row_'"):
         stack_responses(WIDE.assign(row=1), ["y1", "y2"])
+
+
+def test_bivariate_hierarchical_normal_model() -> None:
+    """m_l ~ N(mu, V), y_i ~ N(m_l[i], Sigma): the fit is the dense density's maximum."""
+    rng = np.random.default_rng(8)
+    V, Sigma = np.array([[1.0, 0.5], [0.5, 2.0]]), np.array([[0.5, -0.2], [-0.2, 1.5]])
+    group = np.repeat(np.arange(20), rng.integers(2, 5, 20))
+    means = rng.multivariate_normal([1.0, 2.0], V, 20)
+    y = means[group] + rng.multivariate_normal([0.0, 0.0], Sigma, len(group))
+    wide = pd.DataFrame({"y1": y[:, 0], "y2": y[:, 1], "group": group})
+    long = stack_responses(wide, ["y1", "y2"])
+    fit = mf.lme(
+        "value ~ 0 + response",
+        "~ 0 + response | group",
+        long,
+        method="ML",
+        correlation=mf.CorSymm(form="~ response | group/row"),
+        weights=mf.VarIdent(form="~ 1 | response"),
+    )
+    assert fit.status == "optimal"
+    between = fit.varcorr.cov["group"].to_numpy()
+    rho, ratio = fit.residual_params
+    sd = fit.sigma * np.array([1.0, ratio])
+    within = np.outer(sd, sd) * np.array([[1.0, rho], [rho, 1.0]])
+    same = group[:, None] == group
+
+    def density(mean: np.ndarray, V: np.ndarray, Sigma: np.ndarray) -> float:
+        covariance = np.kron(same, V) + np.kron(np.eye(len(group)), Sigma)
+        return float(multivariate_normal(np.tile(mean, len(group)), covariance).logpdf(y.ravel()))
+
+    assert fit.llf == pytest.approx(density(fit.params.to_numpy(), between, within), rel=1e-9)
+    for scale in (0.98, 1.02):
+        assert density(scale * fit.params.to_numpy(), between, within) < fit.llf
+        assert density(fit.params.to_numpy(), scale * between, within) < fit.llf
+        assert density(fit.params.to_numpy(), between, scale * within) < fit.llf
+    first = int(np.sum(group == 0))
+    np.testing.assert_allclose(
+        fit.marginal_cov(0, "conditional"), np.kron(np.eye(first), within), atol=1e-9
+    )
+    by_row = mf.CorSymm(form="~ response | row")
+    again = mf.lme(
+        "value ~ 0 + response",
+        "~ 0 + response | group",
+        long,
+        method="ML",
+        correlation=by_row,
+        weights=mf.VarIdent(form="~ 1 | response"),
+    )
+    assert again.llf == pytest.approx(fit.llf, abs=1e-9)

@@ -383,6 +383,35 @@ class CountBehaviour(Behaviour):
             }
         )
 
+    @property
+    def sizes(self) -> tuple[str, Array]:
+        return "Trials" if _is_beta(self.data) else "Exposure", self.data.likelihood.n
+
+    def raw_limits(self, size: Array, level: float) -> tuple[Array, Array]:
+        # The marginal law of a raw proportion or rate, as the conjugate law with its moments; where
+        # no event, or nothing but events, is likelier than the tail, the limit is that extreme.
+        units = self.data.likelihood
+        mean = float(units.inverse_link(self.fit.b[:1])[0])
+        prior = 0.0 if self.fit.boundary else float(units.spread(np.array([self.fit.c]))[0][0]) ** 2
+        if _is_beta(self.data):
+            variance = mean * (1.0 - mean) * (prior + (1.0 - prior) / size)
+        else:
+            variance = mean**2 * prior + mean / size
+        first, second = units.law.matching(np.full_like(size, mean), variance)
+        tail = 0.5 * (1.0 - level)
+        lower, upper = units.law.ppf(tail, first, second), units.law.ppf(1.0 - tail, first, second)
+        lower[self._marginal(np.zeros_like(size), size) > tail] = 0.0
+        if _is_beta(self.data):
+            upper[self._marginal(size, size) > tail] = 1.0
+        return lower, upper
+
+    def _marginal(self, y: Array, n: Array) -> Array:
+        """Probability of counts y of new units of sizes n under the fitted prior."""
+        units = type(self.data.likelihood)(y, n, np.ones_like(y), np.ones((len(y), 1)))
+        eta = np.full_like(y, self.fit.b[0])
+        boundary = self.fit.boundary
+        return np.exp(units.limit(eta)[0] if boundary else units.pieces(eta, self.fit.c).value)
+
     def _rows(self, X: Any) -> Array:
         if not self.data.has_covariates:
             if X is not None:

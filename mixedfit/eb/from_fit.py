@@ -13,13 +13,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from mixedfit.arrays import Array, IntArray
-from mixedfit.eb.regression import regression_table
+from mixedfit.eb.regression import new_unit_table, regression_table
 from mixedfit.eb.shrinkage import Behaviour, Shrinkage, check_level
 from mixedfit.errors import ModelError
 from mixedfit.fit import Fit
@@ -350,6 +351,32 @@ class _OfLevels(Behaviour):
 
     def sample(self, n: int, rng: np.random.Generator) -> Array:
         return self.levels.sample(n, rng)[:, :, self.columns].reshape(n, -1)
+
+    @property
+    def sizes(self) -> tuple[str, Array] | None:
+        if [self.levels.names[a] for a in self.columns] != ["Intercept"]:
+            return None
+        factor = self.levels.fit.design.factors[self.levels.f]
+        n = np.bincount(factor.codes, minlength=factor.n_levels)
+        return f"Rows a level of {factor.name}", n.astype(float)
+
+    def raw_limits(self, size: Array, level: float) -> tuple[Array, Array]:
+        estimate, a = self.levels.fit.estimate, int(self.columns[0])
+        tau2 = estimate.covariances[self.levels.f][a, a]
+        half = stats.norm.ppf(0.5 + 0.5 * level) * np.sqrt(tau2 + estimate.sigma**2 / size)
+        centre = float(self.levels.population[a])
+        return centre - half, centre + half
+
+    def predict(self, X: Any, level: float) -> pd.DataFrame:
+        if X is not None or len(self.columns) > 1:
+            raise ModelError("a new level is predicted for one term and without covariates")
+        a = int(self.columns[0])
+        levels = self.levels
+        P = levels.fit.estimate.evaluation.remainder.P
+        row = levels.fixed_rows[a]
+        variance = levels.fit.estimate.sigma**2 * float(row @ P @ row)
+        tau2 = float(levels.fit.estimate.covariances[levels.f][a, a])
+        return new_unit_table(float(levels.population[a]), variance, tau2, level)
 
     def prior_density(self, values: Array) -> Array:
         if len(self.columns) > 1:

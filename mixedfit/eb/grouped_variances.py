@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -13,7 +14,7 @@ from scipy import special, stats
 
 from mixedfit.arrays import Array
 from mixedfit.eb.mixtures import quantiles
-from mixedfit.eb.regression import regression_table
+from mixedfit.eb.regression import new_unit_table, regression_table
 from mixedfit.eb.shrinkage import Behaviour, Shrinkage, check_level
 from mixedfit.eb.unequal_likelihood import (
     AtPoint,
@@ -235,13 +236,15 @@ class _Means(Behaviour):
         own = at.h.tau2 / (at.h.tau2 + error)
         return at.h.mu + own * (at.groups.mean - at.h.mu), own * error
 
-    def _between(self) -> Array:
-        """Variance of the posterior means over the hyperparameters, to first order, (J,)."""
-        V = np.where(np.isnan(self.fit.covariance), 0.0, self.fit.covariance)
-        if self.uncertainty == "plugin" or not V.any():
-            return np.zeros(len(self.fit.at.groups.n))
-        h = self.fit.h
-        J = np.zeros((4, len(self.fit.at.groups.n)))
+    @cached_property
+    def _slopes(self) -> Array:
+        """Derivatives of the posterior means in (mu, tau2, log s02, log nu0), (4, J).
+
+        Zero for parameters taken as known: all of them when plugged in, or one at a limit.
+        """
+        h, groups = self.fit.h, self.fit.at.groups
+        V = self._covariance
+        out = np.zeros((4, len(groups.n)))
         for i in np.flatnonzero(V.diagonal() > 0.0):
             step = 1e-4 * np.sqrt(V[i, i])
             ends = []
@@ -253,24 +256,35 @@ class _Means(Behaviour):
                     h.s02 * float(np.exp(d[2])),
                     h.nu0 * float(np.exp(d[3])),
                 )
-                at = AtPoint(self.fit.at.groups, moved)
+                at = AtPoint(groups, moved)
                 ends.append(np.sum(at.weights * self._given_variances(at)[0], axis=0))
-            J[i] = (ends[0] - ends[1]) / (2.0 * step)
-        return np.einsum("aj,ab,bj->j", J, V, J)
+            out[i] = (ends[0] - ends[1]) / (2.0 * step)
+        return out
+
+    @property
+    def _covariance(self) -> Array:
+        if self.uncertainty == "plugin":
+            return np.zeros((4, 4))
+        return np.nan_to_num(self.fit.covariance)
+
+    @property
+    def _between(self) -> Array:
+        """Variance of the posterior means over the hyperparameters, to first order, (J,)."""
+        return np.einsum("aj,ab,bj->j", self._slopes, self._covariance, self._slopes)
 
     def moments(self) -> tuple[Array, Array]:
         """Means and standard deviations, (J,) each."""
         w = self.fit.at.weights
         m, v = self._given_variances(self.fit.at)
         mean = np.sum(w * m, axis=0)
-        variance = np.sum(w * (v + (m - mean) ** 2), axis=0) + self._between()
+        variance = np.sum(w * (v + (m - mean) ** 2), axis=0) + self._between
         return mean, np.sqrt(variance)
 
     def quantile(self, p: float) -> Array:
         """Quantiles of the true means, (J,)."""
         w = self.fit.at.weights
         m, v = self._given_variances(self.fit.at)
-        s = np.sqrt(v + self._between())
+        s = np.sqrt(v + self._between)
         if (s == 0.0).all():
             return m[0]
         reach = 40.0 * s.max(axis=0)
@@ -303,8 +317,6 @@ class _Means(Behaviour):
         return mean, np.exp(np.array(limits))
 
     def sample(self, n: int, rng: np.random.Generator) -> Array:
-        if self.uncertainty == "laplace":
-            raise ModelError("draws are of the plug-in posterior: use uncertainty='plugin'")
         at = self.fit.at
         J = len(at.groups.n)
         m, v = self._given_variances(at)
@@ -314,7 +326,16 @@ class _Means(Behaviour):
         place = np.searchsorted(cumulative, u.ravel()).reshape(n, J)
         point = np.minimum(place - np.arange(J) * len(m), len(m) - 1)
         column = np.arange(J)
-        return m[point, column] + np.sqrt(v[point, column]) * rng.standard_normal((n, J))
+        own = m[point, column] + np.sqrt(v[point, column]) * rng.standard_normal((n, J))
+        if self.uncertainty == "plugin":
+            return own
+        return own + rng.multivariate_normal(np.zeros(4), self._covariance, n) @ self._slopes
+
+    def predict(self, X: Any, level: float) -> pd.DataFrame:
+        if X is not None:
+            raise DataError("the model has no covariates; leave X out")
+        variance = np.nan_to_num(self.fit.covariance[0, 0])
+        return new_unit_table(self.fit.h.mu, float(variance), self.fit.h.tau2, level)
 
     def prior_density(self, values: Array) -> Array:
         if self.fit.h.tau2 == 0.0:

@@ -328,33 +328,37 @@ def _likelihood(units: Units, method: Literal["reml", "ml"]) -> Array:
     """Maximise the (restricted) likelihood by Newton steps, held at 0 and never downhill."""
     tau2 = _starts(units, lambda at: at.llf(method))
     active = np.ones(len(tau2), dtype=bool)
+    part, here = units, units.at(tau2)
     for _ in range(_STEPS):
-        part = units if active.all() else units.where(active)
-        here = part.at(tau2[active])
         gradient, observed, expected = here.score(method)
         curvature = np.where(observed > 0.1 * expected, observed, expected)
-        moved = _uphill(part, here, gradient / curvature, method)
-        settled = np.abs(moved - here.tau2) <= _SMALL * (here.tau2 + 1e-6 * part.scale)
+        before = here.tau2
+        here = _uphill(part, here, gradient / curvature, method)
+        moved = here.tau2
+        settled = np.abs(moved - before) <= _SMALL * (moved + 1e-6 * part.scale)
         tau2[active] = moved
-        active[np.flatnonzero(active)[settled]] = False
-        if not active.any():
+        if settled.all():
             break
-    zero = np.zeros_like(tau2)
-    at_zero, at_best = units.at(zero), units.at(tau2)
+        if settled.any():
+            active[np.flatnonzero(active)[settled]] = False
+            part = units.where(active)
+            here = part.at(tau2[active])
+    at_best = here if part is units else units.at(tau2)
+    at_zero = units.at(np.zeros_like(tau2))
     return np.where(at_zero.llf(method) >= at_best.llf(method), 0.0, tau2)
 
 
-def _uphill(part: Units, here: Weighted, step: Array, method: Literal["reml", "ml"]) -> Array:
+def _uphill(part: Units, here: Weighted, step: Array, method: Literal["reml", "ml"]) -> Weighted:
     """The Newton point, or one nearer where that is lower."""
     height = here.llf(method)
-    moved = np.maximum(here.tau2 + step, 0.0)
+    there = part.at(np.maximum(here.tau2 + step, 0.0))
     tolerance = 1e-12 * (1.0 + np.abs(height))
     for _ in range(30):
-        low = part.at(moved).llf(method) < height - tolerance
+        low = there.llf(method) < height - tolerance
         if not low.any():
             break
-        moved = np.where(low, 0.5 * (moved + here.tau2), moved)
-    return moved
+        there = part.at(np.where(low, 0.5 * (there.tau2 + here.tau2), there.tau2))
+    return there
 
 
 def _least_risk(units: Units) -> Array:
@@ -377,16 +381,16 @@ def _least_risk(units: Units) -> Array:
     return np.where(units.at(np.zeros_like(middle)).risk <= units.at(middle).risk, 0.0, middle)
 
 
-def solve_q(units: Units, target: Array) -> Array:
+def solve_q(units: Units, target: Array, start: Array | None = None) -> Array:
     """The tau^2 at which ``y' P y`` is `target`, or 0 where it is smaller already; shape (B,).
 
     Newton steps on ``1 / Q(tau^2)``, which is a straight line when all variances are equal, kept
     between what is known to be too small and too large.
     """
-    tau2 = np.zeros(len(target))
-    low = np.zeros_like(tau2)
-    high = np.full_like(tau2, np.inf)
-    wanted = units.at(tau2).quadratic > target
+    low = np.zeros(len(target))
+    high = np.full_like(low, np.inf)
+    wanted = units.at(low).quadratic > target
+    tau2 = np.where(wanted, 0.0 if start is None else start, 0.0)
     for _ in range(_STEPS):
         here = units.at(tau2)
         above = here.quadratic > target
@@ -405,7 +409,7 @@ def solve_q(units: Units, target: Array) -> Array:
     return tau2
 
 
-def q_profile(units: Units, level: float) -> tuple[float, float]:
+def q_profile(units: Units, level: float, tau2: float = 0.0) -> tuple[float, float]:
     """Confidence interval of tau^2 by inverting ``Q(tau^2) ~ chi^2(J - p)`` (Viechtbauer 2007).
 
     Parameters
@@ -413,6 +417,8 @@ def q_profile(units: Units, level: float) -> tuple[float, float]:
     units : Units
         One data set.
     level : float
+    tau2 : float
+        An estimate, to search from.
 
     Returns
     -------
@@ -423,7 +429,8 @@ def q_profile(units: Units, level: float) -> tuple[float, float]:
         return np.nan, np.nan
     tail = 0.5 * (1.0 - level)
     limits = np.asarray(stats.chi2.ppf([1.0 - tail, tail], units.df))
-    lower, upper = (float(solve_q(units, np.array([limit]))[0]) for limit in limits)
+    start = np.array([tau2])
+    lower, upper = (float(solve_q(units, np.array([limit]), start)[0]) for limit in limits)
     return lower, upper
 
 

@@ -34,6 +34,8 @@ Hyperprior = Literal["flat", "half-normal", "half-cauchy", "reference"]
 HYPERPRIORS: tuple[Hyperprior, ...] = ("flat", "half-cauchy", "half-normal", "reference")
 # The density is followed down to exp(-18) of its height: what lies beyond is below 1e-7.
 _DEPTH = 18.0
+# In two dimensions points cost more; exp(-11) leaves some 1e-4.
+_DEPTH_ON_PLANE = 11.0
 
 
 @dataclass(frozen=True)
@@ -219,26 +221,30 @@ def nodes_on_plane(
     """
     values, directions = np.linalg.eigh(covariance)
     axes = directions * np.sqrt(values)
-    limits = np.array([[-6.0, 6.0], [-6.0, 6.0]])
-    for _ in range(6):  # widened or narrowed until the density just fits
+
+    def evaluate(limits: Array, points: int) -> tuple[tuple[Array, Array], Array, Array]:
         a, b = (np.linspace(limit[0], limit[1], points) for limit in limits)
         grid = np.stack(np.meshgrid(a, b, indexing="ij"), axis=-1)
         at = mode + grid.reshape(-1, 2) @ axes.T
         height = log_density(at).reshape(points, points)
-        height = height - np.max(height)
+        return (a, b), at, height - np.max(height)
+
+    limits = np.array([[-6.0, 6.0], [-6.0, 6.0]])
+    for _ in range(6):  # widened or narrowed until the density just fits
+        sides, _, height = evaluate(limits, 21)
         changed = limits.copy()
-        for axis, (limit, side) in enumerate(zip(limits, (a, b), strict=True)):
-            profile = height.max(axis=1 - axis)
-            inside = np.flatnonzero(profile > -_DEPTH)
+        for axis, (limit, side) in enumerate(zip(limits, sides, strict=True)):
+            inside = np.flatnonzero(height.max(axis=1 - axis) > -_DEPTH_ON_PLANE)
             width = limit[1] - limit[0]
-            step = width / (points - 1)
+            step = width / 20
             changed[axis, 0] = side[inside[0]] - (width / 2 if inside[0] == 0 else step)
-            changed[axis, 1] = side[inside[-1]] + (width / 2 if inside[-1] == points - 1 else step)
-        if np.allclose(changed, limits, rtol=0.1):
+            changed[axis, 1] = side[inside[-1]] + (width / 2 if inside[-1] == 20 else step)
+        if np.allclose(changed, limits, rtol=0.05):
             break
         limits = changed
+    _, at, height = evaluate(limits, points)
     weights = np.exp(height).ravel()
-    kept = weights > np.exp(-_DEPTH)
+    kept = weights > np.exp(-_DEPTH_ON_PLANE)
     return Nodes(at[kept], weights[kept] / weights[kept].sum())
 
 

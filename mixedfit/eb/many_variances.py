@@ -186,11 +186,13 @@ def _posterior(s: Array, d: Array, prior: VariancePrior, level: float) -> pd.Dat
         )
         sd = np.where(total > 4.0, squeezed * factor, np.inf)
         se = np.where(d > 0.0, s * np.sqrt(2.0 / d), np.inf)
-    finite = np.isfinite(total)
-    lower, upper = squeezed.copy(), squeezed.copy()
+    distinct, place = np.unique(total, return_inverse=True)
+    finite = np.isfinite(distinct)
+    reach = np.ones((2, len(distinct)))
     tail = 0.5 * (1.0 - level)
-    lower[finite] *= total[finite] / stats.chi2.isf(tail, total[finite])
-    upper[finite] *= total[finite] / stats.chi2.ppf(tail, total[finite])
+    for i, quantile in enumerate((stats.chi2.isf, stats.chi2.ppf)):
+        reach[i, finite] = distinct[finite] / quantile(tail, distinct[finite])
+    lower, upper = squeezed * reach[0, place], squeezed * reach[1, place]
     return pd.DataFrame(
         {
             "estimate": np.where(d > 0.0, s, np.nan),

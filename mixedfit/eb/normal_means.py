@@ -129,7 +129,7 @@ def _other(
 ) -> Shrinkage:
     """Priors other than the normal."""
     covariates, mode, grid = options
-    if read_uncertainty(uncertainty) != "plugin":
+    if read_uncertainty(uncertainty) != "plugin" and prior in MIXTURES:
         raise DataError(f"uncertainty of a {prior} prior must be 'plugin', not {uncertainty!r}")
     if prior in MIXTURES and covariates:
         raise DataError(f"a {prior} prior takes no covariates; shrink the residuals instead")
@@ -143,7 +143,7 @@ def _other(
     if prior in MIXTURES:
         return shrink_mixture(data, prior, grid, shift, level)
     centred = not (covariates or mode == "estimate" or (mode is None and prior in ("laplace", "t")))
-    return shrink_shape(data, prior, shift if centred else None, level, encode)
+    return shrink_shape(data, prior, shift if centred else None, level, encode, uncertainty)
 
 
 def _encoder(data: Estimates, X: Any) -> Any:

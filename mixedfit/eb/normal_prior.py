@@ -200,7 +200,7 @@ def heterogeneity(fit: NormalFit, level: float) -> pd.Series:
     else:
         typical = df / float(zero.trace[0])
         I2, H2 = 100.0 * fit.tau2 / (fit.tau2 + typical), fit.tau2 / typical + 1.0
-    lower, upper = q_profile_interval(fit.units, level)
+    lower, upper = q_profile_interval(fit.units, level, fit.tau2)
     values = {
         "Q": Q,
         "df": float(df),

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from mixedfit.arrays import Array, IntArray
 from mixedfit.eb.estimates import Estimates, enough_units
+from mixedfit.eb.hyperparameters import Uncertainty, read_uncertainty
+from mixedfit.eb.mixture_posterior import MixtureModel
 from mixedfit.eb.mixture_weights import maximise_weights_in_chunks
 from mixedfit.eb.prior_likelihood import SHAPES, PriorFit, fit_prior
 from mixedfit.eb.prior_mixtures import LaplaceMixture, MixturePrior, NormalMixture, UniformMixture
+from mixedfit.eb.prior_uncertainty import AveragedModel, averaged
 from mixedfit.eb.regression import regression_table
-from mixedfit.eb.shrinkage import Behaviour, Shrinkage
-from mixedfit.errors import DataError
+from mixedfit.eb.shrinkage import Shrinkage
 
 __all__ = ["MIXTURES", "PRIORS", "shrink_mixture", "shrink_shape"]
 
@@ -28,130 +27,13 @@ PRIORS = ("normal", *SHAPES, *MIXTURES)
 _CHUNK = 1_000_000
 
 
-@dataclass(frozen=True)
-class MixtureModel(Behaviour):
-    """Independent posteriors under a fitted mixture prior.
-
-    Attributes
-    ----------
-    prior : MixturePrior
-        Of the distances from the centre.
-    centre : array of shape (J,)
-    y, s : arrays of shape (J,)
-    encode : function or None
-        From covariates of new units to rows of X; None where the centre is not estimated.
-    b, b_covariance : arrays of shape (p,) and (p, p)
-    """
-
-    prior: MixturePrior
-    centre: Array
-    y: Array
-    s: Array
-    encode: Callable[[Any], Array] | None
-    b: Array
-    b_covariance: Array
-
-    @property
-    def _parts(self) -> list[slice]:
-        step = max(1, _CHUNK // len(self.prior.weights))
-        return [slice(i, i + step) for i in range(0, len(self.y), step)]
-
-    def posterior(self, level: float) -> dict[str, Array]:
-        """Columns of the posterior table, each of shape (J,)."""
-        names = ("mean", "sd", "lower", "upper", "weight", "lfsr")
-        out = np.empty((len(names), len(self.y)))
-        for part in self._parts:
-            d, s = self.y[part] - self.centre[part], self.s[part]
-            pieces, _ = self.prior.posterior(d, s)
-            mean, variance = pieces.moments
-            zero = -self.centre[part]
-            at_most = pieces.below(zero)
-            at_least = 1.0 - pieces.below(zero, or_equal=False)
-            limits = [pieces.quantile(p) for p in (0.5 - 0.5 * level, 0.5 + 0.5 * level)]
-            out[:, part] = (
-                self.centre[part] + mean,
-                np.sqrt(variance),
-                self.centre[part] + limits[0],
-                self.centre[part] + limits[1],
-                variance / s**2,
-                np.clip(np.minimum(at_most, at_least), 0.0, 1.0),
-            )
-        return dict(zip(names, out, strict=True))
-
-    @cached_property
-    def llf(self) -> float:
-        """Log-likelihood of the prior."""
-        return float(
-            sum(
-                self.prior.posterior(self.y[p] - self.centre[p], self.s[p])[1].sum()
-                for p in self._parts
-            )
-        )
-
-    def sample(self, n: int, rng: np.random.Generator) -> Array:
-        out = np.empty((n, len(self.y)))
-        for part in self._parts:
-            pieces, _ = self.prior.posterior(self.y[part] - self.centre[part], self.s[part])
-            for i in range(n):
-                out[i, part] = self.centre[part] + pieces.draw(rng)
-        return out
-
-    def predict(self, X: Any, level: float) -> pd.DataFrame:
-        if self.encode is None:
-            if X is not None:
-                raise DataError("the prior's centre has no covariates; leave X out")
-            centre, se = self.centre[:1], np.zeros(1)
-        else:
-            rows = self.encode(X)
-            centre = rows @ self.b
-            se = np.sqrt(np.einsum("mp,pq,mq->m", rows, self.b_covariance, rows))
-        half = stats.norm.ppf(0.5 + 0.5 * level) * se
-        limits = _prior_quantiles(self.prior, level)
-        return pd.DataFrame(
-            {
-                "estimate": centre,
-                "se": se,
-                "lower": centre - half,
-                "upper": centre + half,
-                "prediction_lower": centre + limits[0],
-                "prediction_upper": centre + limits[1],
-            }
-        )
-
-    def prior_density(self, values: Array) -> Array:
-        centre = self.centre[0] if len(self.centre) else 0.0
-        return self.prior.density(values - centre)
-
-
-def _prior_quantiles(prior: MixturePrior, level: float) -> tuple[float, float]:
-    """Quantiles of the prior itself: of the posterior of an estimate that says nothing."""
-    if isinstance(prior, LaplaceMixture):
-        tail = 0.5 - 0.5 * level
-        side = float(prior.weights[2])
-        x = prior.scale * np.log(side / tail) if side > tail else 0.0
-        return -x, x
-    sizes = prior.sds if isinstance(prior, NormalMixture) else np.zeros(1)
-    reach = np.max(np.abs(np.concatenate([sizes, *_ends(prior)])))
-    vague = np.array([1e6 * max(float(reach), 1e-300)])
-    pieces, _ = prior.posterior(np.zeros(1), vague)
-    low, high = (float(pieces.quantile(p)[0]) for p in (0.5 - 0.5 * level, 0.5 + 0.5 * level))
-    return low, high
-
-
-def _ends(prior: MixturePrior) -> list[Array]:
-    if isinstance(prior, NormalMixture):
-        return [prior.means]
-    if isinstance(prior, UniformMixture):
-        return [prior.low, prior.high]
-    return []
-
-
 def shrink_shape(
     data: Estimates,
     name: str,
     mode: float | None,
     level: float,
     encode: Callable[[Any], Array],
+    uncertainty: Uncertainty,
 ) -> Shrinkage:
     """Fit a prior with a few parameters and tabulate.
 
@@ -165,21 +47,20 @@ def shrink_shape(
     level : float
     encode : function
         From covariates of new units to rows of X.
+    uncertainty : str, Bootstrap or Integrate
     """
     stated = mode is not None
     X = data.X[:, :0] if stated else data.X
-    shift = 0.0 if mode is None else mode
     enough_units(data)
-    fit = fit_prior(SHAPES[name], data.y - shift, data.se, X)
-    m = len(fit.theta)
-    covariance = fit.covariance[m:, m:]
-    values, slopes = fit.shape.natural(fit.theta, fit.scale)
-    errors = np.abs(slopes) * np.sqrt(np.diag(fit.covariance)[:m])
-    names = list(fit.shape.names)
-    centre = shift + X @ fit.b
-    model = MixtureModel(
-        fit.mixture, centre, data.y, data.se, None if stated else encode, fit.b, covariance
+    fit = fit_prior(SHAPES[name], data.y, data.se, X, 0.0 if mode is None else mode)
+    values, errors = fit.natural
+    names = list(SHAPES[name].names)
+    prior, centre = fit.likelihood.prior_at(fit.x)
+    covariance = fit.b_covariance
+    plain = MixtureModel(
+        prior, centre, data.y, data.se, None if stated else encode, fit.b, covariance
     )
+    model = averaged(fit, plain, read_uncertainty(uncertainty))
     table = regression_table(
         () if stated else data.names, fit.b, np.sqrt(np.diag(covariance)), np.inf, level
     )
@@ -191,16 +72,19 @@ def shrink_shape(
         prior=pd.Series(values, index=names, name="prior"),
         prior_se=pd.Series(errors, index=names, name="prior_se"),
         coefficients=table,
-        llf=fit.llf,
+        llf=fit.likelihood.llf(fit.x),
         notes=_at_bounds(fit),
+        components=_components(prior),
+        uncertainty=uncertainty,
     )
 
 
 def _at_bounds(fit: PriorFit) -> tuple[str, ...]:
-    values, _ = fit.shape.natural(fit.theta, fit.scale)
+    shape = fit.likelihood.shape
+    values, _ = fit.natural
     out = []
     for name, value, at, (low, high) in zip(
-        fit.shape.names, values, fit.theta, fit.shape.bounds, strict=True
+        shape.names, values, fit.theta, shape.bounds, strict=True
     ):
         if at <= low + 1e-3 or at >= high - 1e-3:
             out.append(f"The estimate of {name} is at its limit ({value:.3g}) and has no error.")
@@ -261,6 +145,8 @@ def shrink_mixture(
             f"{len(kept)} of {K} components have weight; the log-likelihood is within "
             f"{solved.gap:.1g} of the highest on this grid.",
         ),
+        components=_components(fitted),
+        uncertainty="plugin",
     )
 
 
@@ -337,7 +223,7 @@ def _components(prior: MixturePrior) -> pd.DataFrame:
 
 def _tabulate(
     data: Estimates,
-    model: MixtureModel,
+    model: MixtureModel | AveragedModel,
     name: str,
     level: float,
     *,
@@ -346,6 +232,8 @@ def _tabulate(
     coefficients: pd.DataFrame,
     llf: float,
     notes: tuple[str, ...],
+    components: pd.DataFrame,
+    uncertainty: Uncertainty,
 ) -> Shrinkage:
     columns = {"label": data.labels, "estimate": data.y, "se": data.se}
     return Shrinkage(
@@ -360,5 +248,6 @@ def _tabulate(
         prior_name=name,
         level=level,
         notes=notes,
-        components=_components(model.prior),
+        components=components,
+        uncertainty=uncertainty if isinstance(uncertainty, str) else repr(uncertainty),
     )

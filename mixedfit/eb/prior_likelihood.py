@@ -7,16 +7,17 @@ exact derivatives in its (unbounded) parameters and in d. The centre is a regres
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import digamma, expit, gammaln, log_ndtr, logit
+from scipy.special import digamma, expit, gammaln, log_expit, log_ndtr, logit
 
 from mixedfit.arrays import Array, BoolArray
 from mixedfit.eb.prior_mixtures import LaplaceMixture, MixturePrior, NormalMixture
 
-__all__ = ["SHAPES", "PriorFit", "PriorShape", "fit_prior"]
+__all__ = ["SHAPES", "MarginalLikelihood", "PriorFit", "PriorShape", "fit_prior"]
 
 _LOG_ROOT_2PI = 0.5 * np.log(2.0 * np.pi)
 _CHUNK = 50_000
@@ -50,6 +51,10 @@ class PriorShape(ABC):
         Distances were divided by `scale`.
         """
 
+    def log_prior(self, theta: Array) -> float:
+        """Log density of theta when shares are uniform and the scale is flat."""
+        return float(theta[-1])
+
     @abstractmethod
     def starts(self, spread: float) -> list[Array]:
         """Where to start, for a standard deviation of the true values."""
@@ -80,6 +85,9 @@ class PointNormal(PriorShape):
     def natural(self, theta: Array, scale: float) -> tuple[Array, Array]:
         pi0, tau2 = expit(theta[0]), scale**2 * np.exp(2.0 * theta[1])
         return np.array([pi0, tau2]), np.array([pi0 * (1.0 - pi0), 2.0 * tau2])
+
+    def log_prior(self, theta: Array) -> float:
+        return float(log_expit(theta[0]) + log_expit(-theta[0]) + theta[1])
 
     def starts(self, spread: float) -> list[Array]:
         return [
@@ -156,6 +164,9 @@ class PointLaplace(PriorShape):
         pi0, b = expit(theta[0]), scale * np.exp(theta[1])
         return np.array([pi0, b]), np.array([pi0 * (1.0 - pi0), b])
 
+    def log_prior(self, theta: Array) -> float:
+        return float(log_expit(theta[0]) + log_expit(-theta[0]) + theta[1])
+
     def starts(self, spread: float) -> list[Array]:
         return [
             np.array([logit(p), np.log(spread / np.sqrt(2.0 * (1.0 - p)))])
@@ -206,6 +217,9 @@ class StudentT(PriorShape):
         values = np.array([scale * np.exp(theta[0]), np.exp(theta[1])])
         return values, values
 
+    def log_prior(self, theta: Array) -> float:
+        return float(theta[0] - theta[1])  # uniform on 1 / df
+
     def starts(self, spread: float) -> list[Array]:
         return [np.array([np.log(0.7 * spread), np.log(df)]) for df in (4.0, 20.0)]
 
@@ -224,47 +238,51 @@ SHAPES: dict[str, PriorShape] = {
 }
 
 
-@dataclass(frozen=True)
-class PriorFit:
-    """A fitted shape.
+class MarginalLikelihood:
+    """Minus the mean log-likelihood of a shape's parameters and of its centre.
 
-    Attributes
+    Parameters
     ----------
     shape : PriorShape
-    theta : array of shape (m,)
-        Working parameters; distances divided by ``scale``.
-    b : array of shape (p,)
-        Coefficients of the centre, in the user's units.
-    covariance : array of shape (m + p, m + p)
-        Of theta and b; missing where a parameter is at its bound.
-    scale : float
-    llf : float
+    y, s : arrays of shape (J,)
+        Estimates and standard errors.
+    X : array of shape (J, p)
+        Covariates of the centre; p = 0 for a stated one.
+    mode : float
+        What is added to the regression.
+
+    Notes
+    -----
+    Estimates are taken about their least-squares fit and divided by their spread, so that the
+    units of measurement do not matter; covariates are made orthonormal.
     """
 
-    shape: PriorShape
-    theta: Array
-    b: Array
-    covariance: Array
-    scale: float
-    llf: float
+    def __init__(self, shape: PriorShape, y: Array, s: Array, X: Array, mode: float) -> None:
+        J, p = X.shape
+        Q, R = np.linalg.qr(X) if p else (X, np.zeros((0, 0)))
+        self.shape = shape
+        self.Q, self.R = Q * np.sqrt(J), R / np.sqrt(J)
+        self.mode = mode
+        self.c = self.Q.T @ (y - mode) / J
+        self.fitted = mode + self.Q @ self.c
+        residuals = y - self.fitted
+        self.scale = float(np.sqrt(np.mean(residuals**2))) or float(np.median(s))
+        self.y, self.s = residuals / self.scale, s / self.scale
 
     @property
-    def mixture(self) -> MixturePrior:
-        """The prior in the user's units."""
-        return self.shape.mixture(self.theta, self.scale)
+    def m(self) -> int:
+        """Number of the shape's parameters."""
+        return len(self.shape.names)
 
-
-class _Problem:
-    """Minus the mean log-likelihood in theta and the coefficients of orthonormal columns."""
-
-    def __init__(self, shape: PriorShape, y: Array, s: Array, Q: Array) -> None:
-        self.shape, self.y, self.s, self.Q = shape, y, s, Q
-        self.m, self.n = len(shape.names), len(y)
+    @property
+    def bounds(self) -> list[tuple[float, float]]:
+        """Of all working parameters."""
+        return [*self.shape.bounds, *[(-np.inf, np.inf)] * self.Q.shape[1]]
 
     def __call__(self, x: Array) -> tuple[float, Array]:
         theta, c = x[: self.m], x[self.m :]
         value, gradient = 0.0, np.zeros_like(x)
-        for start in range(0, self.n, _CHUNK):
+        for start in range(0, len(self.y), _CHUNK):
             part = slice(start, start + _CHUNK)
             Q = self.Q[part]
             d = self.y[part] - Q @ c
@@ -272,10 +290,23 @@ class _Problem:
             value += float(log_density.sum())
             gradient[: self.m] += slopes.sum(axis=0)
             gradient[self.m :] -= in_d @ Q
-        return -value / self.n, -gradient / self.n
+        return -value / len(self.y), -gradient / len(self.y)
 
-    def take(self, rows: Array) -> _Problem:
-        return _Problem(self.shape, self.y[rows], self.s[rows], self.Q[rows])
+    def llf(self, x: Array) -> float:
+        """The log-likelihood of the estimates in the user's units."""
+        return -len(self.y) * (self(x)[0] + float(np.log(self.scale)))
+
+    def starts(self) -> list[Array]:
+        """Where to search from."""
+        excess = float(np.mean(self.y**2 - self.s**2))
+        spread = np.sqrt(max(excess, 1e-4))
+        return [np.append(t, np.zeros(self.Q.shape[1])) for t in self.shape.starts(spread)]
+
+    def take(self, rows: Array) -> MarginalLikelihood:
+        """Some of the units, in the same working parameters."""
+        other = copy(self)
+        other.y, other.s, other.Q = self.y[rows], self.s[rows], self.Q[rows]
+        return other
 
     def hessian(self, x: Array, step: float = 1e-4) -> Array:
         """Central differences of the exact gradient."""
@@ -286,8 +317,56 @@ class _Problem:
             out[i] = (self(x + e)[1] - self(x - e)[1]) / (2.0 * step)
         return 0.5 * (out + out.T)
 
+    def prior_at(self, x: Array) -> tuple[MixturePrior, Array]:
+        """The prior about its centre and the centre of each unit, in the user's units."""
+        centre = self.fitted + self.scale * (self.Q @ x[self.m :])
+        return self.shape.mixture(x[: self.m], self.scale), centre
 
-def fit_prior(shape: PriorShape, y: Array, s: Array, X: Array) -> PriorFit:
+
+@dataclass(frozen=True)
+class PriorFit:
+    """A fitted shape.
+
+    Attributes
+    ----------
+    likelihood : MarginalLikelihood
+    x : array of shape (m + p,)
+        Working parameters of the shape, then of the centre.
+    covariance : array of shape (m + p, m + p)
+        Of the working parameters; missing where one is at its bound.
+    """
+
+    likelihood: MarginalLikelihood
+    x: Array
+    covariance: Array
+
+    @property
+    def theta(self) -> Array:
+        """The shape's working parameters, (m,)."""
+        return self.x[: self.likelihood.m]
+
+    @property
+    def natural(self) -> tuple[Array, Array]:
+        """The shape's parameters and their standard errors, both (m,)."""
+        values, slopes = self.likelihood.shape.natural(self.theta, self.likelihood.scale)
+        variances = np.diag(self.covariance)[: len(values)]
+        return values, np.abs(slopes) * np.sqrt(variances)
+
+    @property
+    def b(self) -> Array:
+        """Coefficients of the centre, (p,)."""
+        working = self.likelihood.c + self.likelihood.scale * self.x[self.likelihood.m :]
+        return np.linalg.solve(self.likelihood.R, working)
+
+    @property
+    def b_covariance(self) -> Array:
+        """Their covariance, (p, p)."""
+        back = self.likelihood.scale * np.linalg.inv(self.likelihood.R)
+        m = self.likelihood.m
+        return back @ self.covariance[m:, m:] @ back.T
+
+
+def fit_prior(shape: PriorShape, y: Array, s: Array, X: Array, mode: float = 0.0) -> PriorFit:
     """Maximise the marginal likelihood of a prior's parameters and its centre's coefficients.
 
     Parameters
@@ -296,81 +375,62 @@ def fit_prior(shape: PriorShape, y: Array, s: Array, X: Array) -> PriorFit:
     y, s : arrays of shape (J,)
         Estimates and standard errors.
     X : array of shape (J, p)
-        Covariates of the centre; p = 0 for a centre at 0.
+        Covariates of the centre; p = 0 for a stated one.
+    mode : float
+        The stated centre.
     """
-    J, p = X.shape
-    Q, R = np.linalg.qr(X) if p else (X, np.zeros((0, 0)))
-    Q, R = Q * np.sqrt(J), R / np.sqrt(J)
-    c = Q.T @ y / J
-    residuals = y - Q @ c
-    scale = float(np.sqrt(np.mean(residuals**2))) or float(np.median(s))
-    true_variance = max(float(np.mean(residuals**2 - s**2)), 1e-4 * scale**2) / scale**2
-    # Working from the residuals keeps a far-off centre from costing digits.
-    problem = _Problem(shape, residuals / scale, s / scale, Q)
-    bounds = [*shape.bounds, *[(-np.inf, np.inf)] * p]
-    starts = [np.concatenate([t, np.zeros(p)]) for t in shape.starts(np.sqrt(true_variance))]
-    best = _search(_sampled(problem), starts, bounds)
-    if J > _SAMPLE:
-        best = _search(problem, [best], bounds)
-    best, hessian, free = _polish(problem, best, bounds)
-    covariance = np.full((len(best), len(best)), np.nan)
-    inner = np.flatnonzero(free)
+    likelihood = MarginalLikelihood(shape, y, s, X, mode)
+    x = _search(_sampled(likelihood), likelihood.starts())
+    if len(y) > _SAMPLE:
+        x = _search(likelihood, [x])
+    x, hessian, free = _polish(likelihood, x)
+    covariance = np.full(hessian.shape, np.nan)
+    inner = np.ix_(free, free)
     try:
-        inverse = np.linalg.inv(hessian[np.ix_(inner, inner)]) / J
-        if (np.diag(inverse) > 0.0).all():
-            covariance[np.ix_(inner, inner)] = inverse
+        inverse = np.linalg.inv(hessian[inner]) / len(y)
     except np.linalg.LinAlgError:
-        pass  # a flat direction has no standard error
-    m = problem.m
-    back = np.eye(len(best))
-    back[m:, m:] = scale * np.linalg.inv(R) if p else 0.0
-    b = np.linalg.solve(R, c + scale * best[m:]) if p else np.zeros(0)
-    llf = -J * problem(best)[0] - J * np.log(scale)
-    with np.errstate(invalid="ignore"):
-        covariance = _rotate(covariance, back)
-    return PriorFit(shape, best[:m], b, covariance, scale, float(llf))
+        inverse = np.zeros((0, 0))  # a flat direction has no standard error
+    if inverse.size and (np.diag(inverse) > 0.0).all():
+        covariance[inner] = inverse
+    return PriorFit(likelihood, x, covariance)
 
 
-def _rotate(covariance: Array, back: Array) -> Array:
-    known = np.isfinite(np.diag(covariance))
-    inner = np.nan_to_num(covariance)
-    out = back @ inner @ back.T
-    out[~known] = np.nan
-    out[:, ~known] = np.nan
-    return out
+def _sampled(likelihood: MarginalLikelihood) -> MarginalLikelihood:
+    J = len(likelihood.y)
+    if J <= _SAMPLE:
+        return likelihood
+    return likelihood.take(np.sort(np.random.default_rng(0).choice(J, _SAMPLE, replace=False)))
 
 
-def _sampled(problem: _Problem) -> _Problem:
-    if problem.n <= _SAMPLE:
-        return problem
-    rows = np.random.default_rng(0).choice(problem.n, _SAMPLE, replace=False)
-    return problem.take(np.sort(rows))
-
-
-def _search(problem: _Problem, starts: list[Array], bounds: list[tuple[float, float]]) -> Array:
+def _search(likelihood: MarginalLikelihood, starts: list[Array]) -> Array:
     found = [
-        minimize(problem, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"gtol": 1e-7})
+        minimize(
+            likelihood,
+            start,
+            jac=True,
+            method="L-BFGS-B",
+            bounds=likelihood.bounds,
+            options={"gtol": 1e-7},
+        )
         for start in starts
     ]
     return np.asarray(min(found, key=lambda one: one.fun).x)
 
 
-def _polish(
-    problem: _Problem, x: Array, bounds: list[tuple[float, float]]
-) -> tuple[Array, Array, BoolArray]:
+def _polish(likelihood: MarginalLikelihood, x: Array) -> tuple[Array, Array, BoolArray]:
     """Newton steps on the parameters that are not at a bound; the Hessian there."""
-    limits = np.array(bounds)
-    free = (x > limits[:, 0] + 1e-3) & (x < limits[:, 1] - 1e-3)
+    low, high = np.array(likelihood.bounds).T
+    free = (x > low + 1e-3) & (x < high - 1e-3)
     inner = np.flatnonzero(free)
-    hessian = problem.hessian(x)
-    value, gradient = problem(x)
+    hessian = likelihood.hessian(x)
+    value, gradient = likelihood(x)
     for _ in range(4):
         if not len(inner) or np.abs(gradient[inner]).max() < 1e-10:
             break
         step = np.zeros_like(x)
         step[inner] = -np.linalg.lstsq(hessian[np.ix_(inner, inner)], gradient[inner])[0]
-        moved = np.clip(x + step, limits[:, 0], limits[:, 1])
-        there, slope = problem(moved)
+        moved = np.clip(x + step, low, high)
+        there, slope = likelihood(moved)
         if there > value:
             break
         x, value, gradient = moved, there, slope

@@ -11,7 +11,7 @@ from scipy import stats
 from mixedfit.arrays import Array
 from mixedfit.errors import DataError
 
-__all__ = ["read_new", "regression_table"]
+__all__ = ["new_unit_table", "read_new", "regression_table"]
 
 
 def regression_table(
@@ -30,6 +30,22 @@ def regression_table(
             "p": 2.0 * stats.t.sf(np.abs(stat), df),
             "lower": b - critical * se,
             "upper": b + critical * se,
+        }
+    )
+
+
+def new_unit_table(mean: float, variance: float, tau2: float, level: float) -> pd.DataFrame:
+    """A normal prior's mean with its error variance, and where a new unit's value will be."""
+    z = stats.norm.ppf(0.5 + 0.5 * level)
+    se, spread = np.sqrt(variance), np.sqrt(variance + tau2)
+    return pd.DataFrame(
+        {
+            "estimate": [mean],
+            "se": [se],
+            "lower": [mean - z * se],
+            "upper": [mean + z * se],
+            "prediction_lower": [mean - z * spread],
+            "prediction_upper": [mean + z * spread],
         }
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -377,6 +378,7 @@ class _Shares(Behaviour):
             "of sample(), or fit it alone with mf.eb.beta_binomial"
         )
 
+    @cached_property
     def nodes(self) -> tuple[Array, Array]:
         """Alpha (B, K) at points with weights (B,)."""
         if not isinstance(self.how, Bootstrap):
@@ -406,7 +408,7 @@ class _Shares(Behaviour):
         if np.isinf(self.fit.weight) and not isinstance(self.how, Bootstrap):
             mean = np.tile(self.fit.shares, len(y))
             return Moments(mean, np.zeros_like(mean), mean, mean)
-        alpha, weights = self.nodes()
+        alpha, weights = self.nodes
         first = alpha[:, None, :] + y
         second = alpha.sum(axis=1)[:, None, None] + n - first
         flat = [part.reshape(len(alpha), -1) for part in (first, second)]
@@ -437,7 +439,7 @@ class _Shares(Behaviour):
             z = rng.multivariate_normal(np.zeros(len(self.fit.alpha)), self.fit.covariance, n)
             alpha = self.fit.alpha * np.exp(z)
         else:
-            points, weights = self.nodes()
+            points, weights = self.nodes
             alpha = points[rng.choice(len(points), size=n, p=weights)]
         gammas = rng.standard_gamma(alpha[:, None, :] + self.y)
         return (gammas / gammas.sum(axis=2, keepdims=True)).reshape(n, -1)

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from mixedfit.arrays import Array
+from mixedfit.eb.pictures import ShrinkagePictures
 from mixedfit.eb.ranking import ranks_from_draws
 from mixedfit.errors import DataError, ModelError
 from mixedfit.summary import Summary, Table, TableColumn, format_numbers, format_p_values
@@ -29,6 +30,15 @@ class Behaviour:
     def not_ranked(self) -> str:
         """Why the units cannot be ranked together and what to do; empty where they can."""
         return ""
+
+    @property
+    def sizes(self) -> tuple[str, Array] | None:
+        """What measures a unit's data and how much it has (J,); None: its standard error does."""
+        return None
+
+    def raw_limits(self, size: Array, level: float) -> tuple[Array, Array]:
+        """Where raw estimates of units of given sizes (m,) fall under the fitted prior."""
+        raise ModelError("this result has no sizes")
 
     def sample(self, n: int, rng: np.random.Generator) -> Array:
         """Joint draws of the units' values, shape (n, J)."""
@@ -111,6 +121,11 @@ class Shrinkage:
     notes: tuple[str, ...] = ()
     mse: pd.Series | None = None
     components: pd.DataFrame | None = None
+
+    @property
+    def plot(self) -> ShrinkagePictures:
+        """Pictures, each of which returns matplotlib Axes: ``result.plot.shrinkage()``, ..."""
+        return ShrinkagePictures(self)
 
     @property
     def n_units(self) -> int:

@@ -14,6 +14,7 @@ large for the prior (Phipson et al. 2016).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import special, stats
@@ -28,6 +29,7 @@ __all__ = ["VariancePrior", "fit_prior", "fit_prior_robustly", "inverse_trigamma
 
 WINSORISED = (0.05, 0.10)
 _SPAN = 0.4
+_LEGENDRE = np.polynomial.legendre.leggauss(128)
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,8 @@ def fit_prior(s2: Array, df: Array, covariate: Array | None = None) -> VarianceP
         ``log s0^2`` follows a natural spline of it.
     """
     half = df / 2.0
-    e = np.log(s2) - special.digamma(half) + np.log(half)
+    centre, noise = _log_chi2(half)
+    e = np.log(s2) - centre
     columns = trend_df(covariate) if covariate is not None else 1
     if columns >= 2 and covariate is not None:
         basis = natural_spline(covariate, columns)
@@ -128,9 +131,7 @@ def fit_prior(s2: Array, df: Array, covariate: Array | None = None) -> VarianceP
             f"{len(e)} variances are too few to estimate how variances differ; "
             "give more, or leave out the covariate"
         )
-    extra = float(np.sum((e - centre) ** 2) / (len(e) - rank)) - float(
-        np.mean(special.polygamma(1, half))
-    )
+    extra = float(np.sum((e - centre) ** 2) / (len(e) - rank)) - float(np.mean(noise))
     trend = columns >= 2
     if extra <= 0.0:
         return VariancePrior(np.inf, np.exp(centre) if trend else float(s2.mean()))
@@ -138,12 +139,19 @@ def fit_prior(s2: Array, df: Array, covariate: Array | None = None) -> VarianceP
     scale = np.exp(centre + special.digamma(d0 / 2.0) - np.log(d0 / 2.0))
     if trend:
         return VariancePrior(d0, scale)
-    return VariancePrior(d0, float(scale[0]), None, *_standard_errors(e - e.mean(), half, d0))
+    return VariancePrior(d0, float(scale[0]), None, *_standard_errors(e - e.mean(), noise, d0))
 
 
-def _standard_errors(centred: Array, half: Array, d0: float) -> tuple[float, float]:
+def _log_chi2(half: Array) -> tuple[Array, Array]:
+    """Mean and variance of ``log(chi2(d) / d)`` for ``half = d / 2``, each that differs once."""
+    distinct, place = np.unique(half, return_inverse=True)
+    mean = special.digamma(distinct) - np.log(distinct)
+    return mean[place], special.polygamma(1, distinct)[place]
+
+
+def _standard_errors(centred: Array, noise: Array, d0: float) -> tuple[float, float]:
     """Standard errors of d0 and log s0^2 by the delta method on the two moments."""
-    of_variance = centred**2 - special.polygamma(1, half)
+    of_variance = centred**2 - noise
     of_variance = of_variance - of_variance.mean()
     of_df = 2.0 / float(special.polygamma(2, d0 / 2.0)) * of_variance
     slope = float(special.polygamma(1, d0 / 2.0)) / 2.0 - 1.0 / d0
@@ -189,7 +197,6 @@ def _with_common_df(s2: Array, df: Array, prior: VariancePrior, common: float) -
     in_upper = upper < lower
     out = s2.copy()
     tail = np.where(in_upper, upper, lower)
-    # Quantiles through logarithms keep tails far below the smallest double apart.
     quantile = np.where(
         in_upper,
         _f_quantile(tail, common, prior.df, upper=True),
@@ -200,15 +207,28 @@ def _with_common_df(s2: Array, df: Array, prior: VariancePrior, common: float) -
 
 
 def _f_tail(f: Array, df: Array | float, d0: float, upper: bool) -> Array:
-    """Log tail probability of F(df, d0); chi-square over df when d0 is infinite."""
-    law = stats.chi2(df, scale=1.0 / np.asarray(df)) if np.isinf(d0) else stats.f(df, d0)
-    return law.logsf(f) if upper else law.logcdf(f)
+    """Log tail probability of F(df, d0); of chi2(df) / df when d0 is infinite."""
+    tail: Any
+    if np.isinf(d0):
+        gamma = special.gammaincc if upper else special.gammainc
+        tail = gamma(0.5 * np.asarray(df), 0.5 * df * f)
+    elif upper:
+        tail = special.betainc(0.5 * d0, 0.5 * np.asarray(df), d0 / (d0 + df * f))
+    else:
+        tail = special.betainc(0.5 * np.asarray(df), 0.5 * d0, df * f / (d0 + df * f))
+    with np.errstate(divide="ignore"):
+        return np.log(np.asarray(tail, dtype=float))
 
 
 def _f_quantile(log_tail: Array, df: float, d0: float, upper: bool) -> Array:
-    law = stats.chi2(df, scale=1.0 / df) if np.isinf(d0) else stats.f(df, d0)
+    """Quantiles of F(df, d0) by the logarithm of a tail probability."""
     tail = np.exp(np.maximum(log_tail, -700.0))
-    return law.isf(tail) if upper else law.ppf(tail)
+    if np.isinf(d0):
+        inverse = special.gammainccinv if upper else special.gammaincinv
+        return np.asarray(2.0 / df * inverse(0.5 * df, tail), dtype=float)
+    a, b = (0.5 * d0, 0.5 * df) if upper else (0.5 * df, 0.5 * d0)
+    x, rest = special.betaincinv(a, b, tail), special.betaincinv(b, a, 1.0 - tail)
+    return np.asarray(d0 / df * (rest / x if upper else x / rest), dtype=float)
 
 
 def _trend(z: Array, covariate: Array | None) -> Array:
@@ -221,9 +241,12 @@ def _trend(z: Array, covariate: Array | None) -> Array:
 def _winsorised_moments(df: float, d0: float) -> tuple[float, float]:
     """Mean and variance of Winsorised ``log F(df, d0)``, by quadrature in ``f / (1 + f)``."""
     law = stats.chi2(df, scale=1.0 / df) if np.isinf(d0) else stats.f(df, d0)
-    f_ends = np.asarray(law.ppf([WINSORISED[0], 1.0 - WINSORISED[1]]))
+    low, high = np.log(WINSORISED)
+    f_ends = np.array(
+        [float(_f_quantile(low, df, d0, upper=False)), float(_f_quantile(high, df, d0, upper=True))]
+    )
     z_ends, (start, stop) = np.log(f_ends), f_ends / (1.0 + f_ends)
-    nodes, weights = np.polynomial.legendre.leggauss(128)
+    nodes, weights = _LEGENDRE
     x = start + (stop - start) * (nodes + 1.0) / 2.0
     f = x / (1.0 - x)
     density = weights / 2.0 * (stop - start) * law.pdf(f) / (1.0 - x) ** 2
