@@ -238,6 +238,17 @@ def test_without_correction_rows_as_clusters_are_whites():
     np.testing.assert_allclose(inferred.covariance, dense.covariance, rtol=1e-8)
 
 
+@pytest.mark.parametrize("cluster", ["g", "i"])
+def test_the_corrected_covariance_is_unbiased_where_the_model_holds(cluster):
+    fit, _ = simulated(90, 12, 7, 1, weights=True)
+    working = robust_inference(fit.fit, "CR2", cluster).denominator.working
+    for row in (np.eye(3)[1], np.array([1.0, -2.0, 0.5])):
+        expected = working.form(row, row).trace()
+        np.testing.assert_allclose(expected, row @ working.model.M @ row, rtol=1e-8)
+    plain = robust_inference(fit.fit, "CR0", cluster).denominator.working
+    assert plain.form(np.eye(3)[1], np.eye(3)[1]).trace() < working.model.M[1, 1]
+
+
 def test_units_do_not_matter():
     fit, data = simulated(90, 12, 7, 1)
     other = mf.lmer(
