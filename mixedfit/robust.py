@@ -9,7 +9,8 @@ where A_j = I (CR0), or makes the covariance exact when V is right (CR2):
     A_j = D_j' B_j^{-1/2} D_j,   D_j'D_j = V_jj,   B_j = D_j (V_jj - X_j M X_j') D_j'
 
 (Bell & McCaffrey 2002, Surv. Methodol. 28; Pustejovsky & Tipton 2018, J. Bus. Econ. Stat. 36).
-Clusters may cut across the model's groups: W mixes the rows of different clusters then. No matrix
+Clusters may cut across the model's groups: W mixes the rows of different clusters then, and what
+those share is left out, as in any estimator that takes clusters as independent. No matrix
 is larger than a cluster's, and those of large clusters shrink to the rank of their effects.
 
 Everything is in working coordinates and relative to sigma^2.
@@ -438,7 +439,7 @@ def robust_inference(
     fit : Fit
     kind : {"CR0", "CR1", "CR2"}
         Without correction; times ``m / (m - 1)`` for m clusters; and unbiased when the model's own
-        covariance is right.
+        covariance is right and its clusters are independent.
     cluster : str or array-like, optional
         A grouping factor of the fit, or one label a row; by default the factor that nests all
         others, or the groups of the residual correlation where there is no factor.
@@ -479,6 +480,13 @@ def _robust(fit: Fit, kind: RobustKind, name: str, clusters: IntArray, m: int) -
     total = basis.fixed.total
     covariance = basis.scale**2 * (total @ working @ total.T)
     note = f"Clusters are the {m} levels of {name}."
+    shared = [f"levels of {f.name}" for f in fit.design.factors if not _nested(f.codes, clusters)]
+    shared += [] if model.separate else ["groups of the residual correlation"]
+    if shared:
+        note += (
+            f" Some {' and '.join(shared)} lie in several clusters: what those share through them "
+            "is not counted."
+        )
     denominator = _UserColumns(_Clustered(model, adjusted), total)
     return FixedInference(kind, note, fit.estimate.beta, covariance, denominator)
 

@@ -238,15 +238,25 @@ def test_without_correction_rows_as_clusters_are_whites():
     np.testing.assert_allclose(inferred.covariance, dense.covariance, rtol=1e-8)
 
 
-@pytest.mark.parametrize("cluster", ["g", "i"])
-def test_the_corrected_covariance_is_unbiased_where_the_model_holds(cluster):
-    fit, _ = simulated(90, 12, 7, 1, weights=True)
-    working = robust_inference(fit.fit, "CR2", cluster).denominator.working
-    for row in (np.eye(3)[1], np.array([1.0, -2.0, 0.5])):
-        expected = working.form(row, row).trace()
-        np.testing.assert_allclose(expected, row @ working.model.M @ row, rtol=1e-8)
-    plain = robust_inference(fit.fit, "CR0", cluster).denominator.working
-    assert plain.form(np.eye(3)[1], np.eye(3)[1]).trace() < working.model.M[1, 1]
+def test_the_corrected_covariance_is_unbiased_where_the_model_holds():
+    fit, data = simulated(90, 12, 7, 1, weights=True, slope=True)
+    pairs = data["g"] // 2
+    for cluster in ("g", pairs):
+        working = robust_inference(fit.fit, "CR2", cluster).denominator.working
+        for row in (np.eye(3)[1], np.array([1.0, -2.0, 0.5])):
+            expected = working.form(row, row).trace()
+            np.testing.assert_allclose(expected, row @ working.model.M @ row, rtol=1e-8)
+        plain = robust_inference(fit.fit, "CR0", cluster).denominator.working
+        assert plain.form(np.eye(3)[1], np.eye(3)[1]).trace() < working.model.M[1, 1]
+
+
+def test_what_clusters_share_is_told():
+    fit, data = simulated(90, 12, 7, 1)
+    assert "levels of i lie in several clusters" in fit.coef_table(cov="CR2", cluster="g").note
+    nested = fitted("alfalfa").coef_table(cov="CR2").note
+    assert "several" not in nested
+    fit = mf.gls("y ~ x", data, correlation=mf.CorCompSymm(0.3, form="~ 1 | g", fixed=True))
+    assert "groups of the residual correlation" in fit.coef_table(cov="CR2", cluster=data["i"]).note
 
 
 def test_units_do_not_matter():
