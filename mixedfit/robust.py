@@ -216,14 +216,14 @@ class _WorkingModel:
         return V
 
 
-def _by_cluster(clusters: IntArray, m: int) -> Iterator[IntArray]:
-    """Rows of clusters of one size, (b, s), in batches."""
+def _by_cluster(clusters: IntArray, m: int, width: int) -> Iterator[IntArray]:
+    """Rows of clusters of one size, (b, s), in batches with room for b s ``width`` numbers."""
     order = np.argsort(clusters, kind="stable")
     sizes = np.bincount(clusters, minlength=m)
     starts = np.cumsum(sizes) - sizes
     for size in np.unique(sizes[sizes > 0]):
         members = np.flatnonzero(sizes == size)
-        step = max(1, _ROOM // int(size * size))
+        step = max(1, _ROOM // int(size * max(size, width)))
         for batch in np.split(members, np.arange(step, len(members), step)):
             yield order[starts[batch][:, None] + np.arange(size)]
 
@@ -290,17 +290,16 @@ def _adjusted_rows(model: _WorkingModel, kind: RobustKind) -> Array:
     if kind != "CR2":
         return model.WX @ model.M
     out = np.empty_like(model.WX)
-    for rows in _by_cluster(model.clusters, model.m):
+    for rows in _by_cluster(model.clusters, model.m, model.X.shape[1]):
         out[rows] = _corrected(model, rows)
     return out @ model.M
 
 
 def _sums(clusters: IntArray, m: int, left: Array, right: Array) -> Array:
     """``sum left_i right_i'`` within clusters, (n, a) and (n, b) to (m, a, b)."""
-    out = np.empty((m, left.shape[1], right.shape[1]))
-    for a, x in enumerate(left.T):
-        for b, y in enumerate(right.T):
-            out[:, a, b] = np.bincount(clusters, x * y, m)
+    out = np.zeros((m, left.shape[1], right.shape[1]))
+    for rows in _by_cluster(clusters, m, max(left.shape[1], right.shape[1])):
+        out[clusters[rows[:, 0]]] = left[rows].transpose(0, 2, 1) @ right[rows]
     return out
 
 
