@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Literal, get_args
 
 import numpy as np
@@ -17,6 +16,7 @@ from scipy import special
 
 from mixedfit.arrays import Array, BoolArray
 from mixedfit.errors import ModelError
+from mixedfit.studentized_range import range_quantile, range_tail
 
 __all__ = [
     "Adjustment",
@@ -31,6 +31,7 @@ Adjustment = Literal[
 ]
 
 _DIRECTIONS = 14  # 2^14 directions of the multivariate t
+_TOP = 512  # of them kept one by one
 _NODES = 12  # of the interpolation of quantiles between degrees of freedom
 
 
@@ -125,7 +126,7 @@ def critical_values(level: float, df: Array, adjust: Adjustment, family: Family)
     own, alpha = df[used], 1.0 - level
     if adjust == "tukey":
         k = family.n_means
-        out[used] = _each_df(lambda v: _studentized_range_quantile(level, k, v), own) / np.sqrt(2)
+        out[used] = _each_df(lambda v: range_quantile(level, k, v), own) / np.sqrt(2.0)
     elif adjust in ("mvt", "dunnett"):
         largest = _LargestT.of(_restricted(family, used).correlation)
         out[used] = _each_df(lambda v: largest.quantile(level, v, m), own)
@@ -144,7 +145,7 @@ def _restricted(family: Family, kept: BoolArray) -> Family:
 
 def _p_values(size: Array, df: Array, adjust: Adjustment, family: Family) -> Array:
     if adjust == "tukey":
-        return _studentized_range_tail(size, df, family.n_means)
+        return range_tail(np.sqrt(2.0) * size, family.n_means, df)
     if adjust in ("mvt", "dunnett"):
         largest = _LargestT.of(family.correlation)
         return np.array([largest.tail(x, v) for x, v in zip(size, df, strict=True)])
@@ -152,19 +153,6 @@ def _p_values(size: Array, df: Array, adjust: Adjustment, family: Family) -> Arr
         r = max(family.rank, 1)
         return np.asarray(_f_tail(size**2 / r, r, df))
     return _combined(np.asarray(2.0 * scipy.stats.t.sf(size, df)), adjust)
-
-
-def _studentized_range_tail(size: Array, df: Array, n_means: int) -> Array:
-    """``P(Q > sqrt(2) |t|)`` for the studentized range Q of some means."""
-    tail = np.array(scipy.stats.studentized_range.sf(np.sqrt(2.0) * size, n_means, df), ndmin=1)
-    lost = np.flatnonzero(tail < 1e-9)  # scipy's is one less a distribution function
-    if len(lost):
-        pairs = np.array(list(combinations(range(n_means), 2)))
-        C = np.zeros((len(pairs), n_means))
-        np.put_along_axis(C, pairs, [[np.sqrt(0.5), -np.sqrt(0.5)]], axis=1)
-        largest = _LargestT.of(C @ C.T)
-        tail[lost] = [largest.tail(size[i], df[i]) for i in lost]
-    return tail
 
 
 def _combined(raw: Array, adjust: Adjustment) -> Array:
@@ -206,10 +194,6 @@ def _each_df(quantile: Callable[[float], float], df: Array) -> Array:
     ]
 
 
-def _studentized_range_quantile(level: float, n_means: int, df: float) -> float:
-    return float(scipy.stats.studentized_range.ppf(level, n_means, df))
-
-
 @dataclass(frozen=True)
 class _LargestT:
     """The largest of ``|T_1|, ..., |T_m|`` for multivariate t with a given correlation.
@@ -222,11 +206,13 @@ class _LargestT:
     Attributes
     ----------
     reach : array of shape (directions,)
-        h(u).
+        h(u), means of neighbours but for the largest, on which small tails depend.
+    weights : array of shape (directions,)
     rank : int
     """
 
     reach: Array
+    weights: Array
     rank: int
 
     @classmethod
@@ -236,16 +222,20 @@ class _LargestT:
         B = vectors[:, kept] * np.sqrt(values[kept])
         r = B.shape[1]
         if r == 1:
-            return cls(np.abs(B).max(keepdims=True).ravel(), 1)
+            return cls(np.abs(B).max(keepdims=True).ravel(), np.ones(1), 1)
         uniform = scipy.stats.qmc.Sobol(r, seed=0).random_base2(_DIRECTIONS)
         z = special.ndtri(np.clip(uniform, 1e-12, 1.0 - 1e-12))
         length = np.sqrt(np.einsum("ir,ir->i", z, z))
-        return cls(np.abs(z @ B.T).max(axis=1) / length, r)
+        reach = np.sort(np.abs(z @ B.T).max(axis=1) / length)
+        body = reach[:-_TOP].reshape(-1, _TOP // 8)
+        weights = np.concatenate([np.full(len(body), float(_TOP // 8)), np.ones(_TOP)])
+        reach = np.concatenate([body.mean(axis=1), reach[-_TOP:]])
+        return cls(reach, weights / weights.sum(), r)
 
     def tail(self, size: float, df: float) -> float:
         """``P(max |T_i| > size)``."""
         squared = (size / self.reach) ** 2
-        return float(np.mean(_f_tail(squared / self.rank, self.rank, np.asarray(df))))
+        return float(self.weights @ _f_tail(squared / self.rank, self.rank, np.asarray(df)))
 
     def quantile(self, level: float, df: float, m: int) -> float:
         """What the largest of m stays below with a probability."""

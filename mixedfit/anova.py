@@ -130,7 +130,7 @@ def _contained(fit: Fit, terms: list[IntArray], tests: list[JointTest]) -> list[
 
 def _as_nlme(fit: Fit, tests: list[JointTest]) -> list[JointTest]:
     """After lme by maximum likelihood, F with the residual variance times ``n / (n - p)``."""
-    if getattr(fit, "verb", "lmer") != "lme" or fit.method != "ML":
+    if fit.verb != "lme" or fit.method != "ML":
         return tests
     F = [test.F * (fit.n - fit.p) / fit.n for test in tests]
     return [

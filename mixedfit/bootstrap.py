@@ -27,6 +27,7 @@ from mixedfit.resampling import (
     residual_responses,
 )
 from mixedfit.variance_parameters import (
+    has_plain_residuals,
     parameter_values,
     parameters_of_matrices,
     variance_parameters,
@@ -226,6 +227,11 @@ def bootstrap(
     if kind not in get_args(BootstrapKind):
         allowed = ", ".join(repr(name) for name in get_args(BootstrapKind))
         raise ModelError(f"kind must be one of {allowed}, not {kind!r}")
+    if kind != "parametric" and not has_plain_residuals(fit):
+        raise ModelError(
+            f"kind={kind!r} needs residuals that are independent and have one variance; use "
+            "kind='parametric'"
+        )
     if group is not None:
         resampled_factor(fit.design, group)
     rng = np.random.default_rng(seed)

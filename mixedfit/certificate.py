@@ -19,6 +19,7 @@ from mixedfit.arrays import Array
 from mixedfit.covariance import Structure
 from mixedfit.errors import ModelError
 from mixedfit.identify import at_limit, moving_directions
+from mixedfit.kinks import every_step_rises
 from mixedfit.likelihood import Evaluation, Likelihood, States
 from mixedfit.linalg import left_singular, symmetric_eigen
 from mixedfit.optimize import Minimum, held_at_bounds
@@ -32,7 +33,7 @@ _NO_VARIANCE = 1e-6
 # Smallest eigenvalue relative to the largest at which the Hessian counts as singular.
 _FLAT = 1e-9
 # The same where the Hessian is partly a difference of gradients.
-_FLAT_DIFFERENCED = 1e-6
+_FLAT_DIFFERENCED = 1e-5
 # Smallest eigenvalue relative to the largest of residual parameters that may be on a ridge, and
 # the rise of the criterion over a long step below which they are.
 _SHALLOW = 1e-4
@@ -194,7 +195,9 @@ def certify(
     moves = None if everywhere else moving_directions(point, held)
     smallest, largest = _extreme_curvature(point, moves)
     flat = _FLAT_DIFFERENCED if residual_names else _FLAT
-    if not minimum.converged:
+    if not minimum.converged and residual_names and every_step_rises(point):
+        message = "at a kink of the criterion, which rises with every step"
+    elif not minimum.converged:
         worst = int(np.argmax(np.abs(gradient)))
         status, message = (
             "stalled",

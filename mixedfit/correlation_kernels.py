@@ -409,7 +409,7 @@ class Blocks:
         """The correlation matrix at coordinates of shape (r,)."""
         values, derivatives = self.table(np.asarray(delta, dtype=float))
         matrices = tuple(values[batch.index] for batch in self.batches)
-        factors = tuple(np.linalg.cholesky(C) for C in matrices)
+        factors = tuple(np.asarray(np.linalg.cholesky(C), dtype=float) for C in matrices)
         return BlocksAt(self.n, self.batches, derivatives, matrices, factors)
 
 

@@ -13,6 +13,8 @@ from mixedfit.errors import MixedfitError, ModelError
 from mixedfit.fit import Fit
 from mixedfit.kenward_roger import kenward_roger
 from mixedfit.linalg import symmetric_eigen
+from mixedfit.residual_directions import ResidualDirections
+from mixedfit.residual_likelihood import ResidualEvaluation
 from mixedfit.satterthwaite import satterthwaite
 from mixedfit.tails import f_tail
 from mixedfit.threads import one_thread
@@ -237,8 +239,16 @@ def inference(fit: Fit, ddf: Ddf | None = None) -> FixedInference:
     key = f"inference {ddf}"
     if key not in fit.computed:
         with one_thread():
-            fit.computed[key] = _MAKERS[ddf](fit)
+            fit.computed[key] = _with_verdict(fit, _MAKERS[ddf](fit))
     return cast("FixedInference", fit.computed[key])
+
+
+def _with_verdict(fit: Fit, made: FixedInference) -> FixedInference:
+    """The same with a warning where the search did not end at an optimum."""
+    if fit.optimum.status != "stalled":
+        return made
+    warning = "The fit is stalled: do not trust standard errors, degrees of freedom or p-values."
+    return replace(made, note=f"{warning} {made.note}".strip())
 
 
 def check_ddf(ddf: str) -> Ddf:
@@ -268,7 +278,7 @@ def _kenward_roger(fit: Fit) -> FixedInference:
             "Kenward-Roger's method is for REML estimates and this is a maximum likelihood fit: "
             "fit it with method='REML', or use ddf='satterthwaite'"
         )
-    method = kenward_roger(fit.evaluation)
+    method = kenward_roger(fit.evaluation, _rows(fit))
     if method is None:
         return _satterthwaite(
             fit,
@@ -284,6 +294,15 @@ def _kenward_roger(fit: Fit) -> FixedInference:
         )
     covariance = fit.estimate.sigma**2 * method.adjusted
     return FixedInference("kenward-roger", note, fit.estimate.beta, covariance, method)
+
+
+def _rows(fit: Fit) -> ResidualDirections | None:
+    """The directions of a residual covariance that is linear in its parameters."""
+    point = fit.evaluation
+    if not isinstance(point, ResidualEvaluation) or not len(point.delta):
+        return None
+    directions = ResidualDirections(point)
+    return directions if directions.linear else None
 
 
 def containment(fit: Fit) -> Containment:

@@ -15,13 +15,14 @@ import pandas as pd
 from scipy import sparse
 
 from mixedfit.adjustment import Adjustment, check_adjustment
-from mixedfit.arrays import Array, BoolArray, IntArray
+from mixedfit.arrays import Array, IntArray
 from mixedfit.comparisons import Comparisons, Method, comparisons, interaction
 from mixedfit.ddf import FixedInference
 from mixedfit.errors import ModelError
 from mixedfit.fit import Fit
 from mixedfit.letters import letters
 from mixedfit.linear_estimates import LinearEstimates, Scale, check_level, table
+from mixedfit.marginal_notes import NON_ESTIMABLE, adjustment_notes, grid_notes
 from mixedfit.marginal_specs import MarginalSpecs
 from mixedfit.noted import NotedFrame, noted
 from mixedfit.reference_grid import ReferenceGrid, Weights
@@ -52,6 +53,17 @@ class MarginalMeans:
         Contrasts that the specification asks for, as in ``"pairwise ~ a"``.
     notes : tuple of str
         What to know when reading them.
+
+    Examples
+    --------
+    >>> import mixedfit as mf
+    >>> fit = mf.lmer("score ~ Machine + (1 | Worker)", mf.datasets.load("machines"))
+    >>> fit.emmeans("Machine")
+    Machine  estimate     se     df  lower  upper
+          A    52.356 2.2293 5.8332 46.863 57.849
+          B    60.322 2.2293 5.8332 54.829 65.815
+          C    66.272 2.2293 5.8332 60.779 71.765
+    Degrees of freedom by Satterthwaite's method.
     """
 
     specs: tuple[str, ...]
@@ -106,6 +118,17 @@ class MarginalMeans:
         DataFrame
             The factors' columns, estimate, se, df, lower, upper; nan where the data cannot
             estimate a mean.
+
+        Examples
+        --------
+        >>> import mixedfit as mf
+        >>> fit = mf.lmer("log(score) ~ Machine + (1 | Worker)", mf.datasets.load("machines"))
+        >>> back = fit.emmeans("Machine").to_frame(type="response")
+        >>> back[["Machine", "estimate", "lower", "upper"]].round(1)
+          Machine  estimate  lower  upper
+        0       A      52.2   47.4   57.6
+        1       B      59.7   54.2   65.8
+        2       C      66.1   60.0   72.9
         """
         check_level(level)
         check_adjustment(adjust)
@@ -131,13 +154,13 @@ class MarginalMeans:
         type: Scale = "link",  # noqa: A002
         level: float = 0.95,
         reverse: bool = False,
-    ) -> pd.DataFrame:
+    ) -> NotedFrame:
         """All differences of two means: `contrast` with "pairwise", or "revpairwise"."""
         method = "revpairwise" if reverse else "pairwise"
         return self.contrast(method, adjust=adjust, by=by, type=type, level=level)
 
     @property
-    def contrasts(self) -> pd.DataFrame:
+    def contrasts(self) -> NotedFrame:
         """The contrasts named left of ``~`` in the specification, pairwise ones otherwise."""
         return self.contrast(self.method or "pairwise")
 
@@ -151,7 +174,7 @@ class MarginalMeans:
         interaction: str | Sequence[Method] | None = None,
         type: Scale = "link",  # noqa: A002
         level: float = 0.95,
-    ) -> pd.DataFrame:
+    ) -> NotedFrame:
         """Compare the means.
 
         Parameters
@@ -191,6 +214,15 @@ class MarginalMeans:
         -----
         Tukey's adjustment is exact for balanced means and conservative otherwise (Hayter 1984); it
         is refused for contrasts that are not differences of all pairs.
+
+        Examples
+        --------
+        >>> import mixedfit as mf
+        >>> fit = mf.lmer("score ~ Machine + (1 | Worker)", mf.datasets.load("machines"))
+        >>> fit.emmeans("Machine").contrast("control")[["contrast", "estimate", "p"]].round(3)
+          contrast  estimate    p
+        0    B - A     7.967  0.0
+        1    C - A    13.917  0.0
         """
         check_level(level)
         by = self.by if by is None else _known_names(by, (*self.specs, *self.by))
@@ -204,7 +236,7 @@ class MarginalMeans:
             )
         rows = self.estimates.combined(plan.C)
         columns = table(rows, adjust, plan.families, level, with_tests=True)
-        notes = _adjustment_notes(adjust, plan.families, rows.estimable)
+        notes = adjustment_notes(adjust, plan.families, rows.estimable)
         notes += self._scale_notes(type)
         labels = plan.labels
         if type == "response":
@@ -213,12 +245,12 @@ class MarginalMeans:
             if note.startswith("Ratios"):
                 labels = {k: [name.replace(" - ", " / ") for name in v] for k, v in labels.items()}
         frame = pd.DataFrame({**labels, **self._labels(by, plan.first), **columns})
-        if not rows.estimable.all() and _NON_ESTIMABLE not in self.notes:
-            notes.append(_NON_ESTIMABLE)
+        if not rows.estimable.all() and NON_ESTIMABLE not in self.notes:
+            notes.append(NON_ESTIMABLE)
         ddf = self.estimates.inference.method
         return noted(frame, *notes, *self.notes, ddf=ddf, adjust=adjust)
 
-    def letters(self, alpha: float = 0.05, adjust: Adjustment = "tukey") -> pd.DataFrame:
+    def letters(self, alpha: float = 0.05, adjust: Adjustment = "tukey") -> NotedFrame:
         """The means with letters: two that share one are not told apart at a level.
 
         Parameters
@@ -257,7 +289,7 @@ class MarginalMeans:
             own = different[np.ix_(group, group)]
             shown[group] = letters(self.estimates.value[group], own)
         frame = self.to_frame(1.0 - alpha).assign(letters=shown)
-        notes = _adjustment_notes(adjust, plan.families, np.isfinite(p))
+        notes = adjustment_notes(adjust, plan.families, np.isfinite(p))
         what = f"Means that share a letter are not told apart at the level {alpha:g}."
         return noted(frame, what, *notes, *self._scale_notes("link"), *self.notes, adjust=adjust)
 
@@ -426,35 +458,12 @@ class _Plan:
     pairwise: bool
 
 
-_NON_ESTIMABLE = (
-    "Without a number: non-estimable, as no rows could tell (empty cells or repeated columns)."
-)
-
-
 def _known_names(names: str | Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
     wanted = (names,) if isinstance(names, str) else tuple(names)
     for name in wanted:
         if name not in known:
             raise ModelError(f"by= names {name!r}, which is none of {', '.join(map(repr, known))}")
     return wanted
-
-
-def _adjustment_notes(
-    adjust: Adjustment, families: list[tuple[IntArray, int]], estimable: BoolArray
-) -> list[str]:
-    """How p-values were adjusted, where there is more than one in a family."""
-    sizes = sorted({int(estimable[members].sum()) for members, _ in families} - {0})
-    if not sizes or sizes[-1] < 2:
-        return []
-    shown = " or ".join(str(size) for size in sizes) if len(sizes) < 4 else f"up to {sizes[-1]}"
-    if adjust == "none":
-        return [f"p-values are not adjusted for {shown} tests."]
-    if adjust == "tukey":
-        means = sorted({n_means for _, n_means in families})
-        shown = " or ".join(str(size) for size in means) if len(means) < 4 else f"up to {means[-1]}"
-        return [f"p-values adjusted by Tukey's method for comparing {shown} means."]
-    intervals = "; intervals by Bonferroni's" if adjust in ("holm", "fdr") else ""
-    return [f"p-values adjusted by the {adjust} method for {shown} tests{intervals}."]
 
 
 def _back_transformed(columns: dict[str, Array], back: Transformation) -> dict[str, Array]:
@@ -527,13 +536,13 @@ def _averaged(
     void = np.asarray(average.sum(axis=1)).ravel() == 0.0
     estimates = LinearEstimates(fit, inference, average @ rows, average @ constant, void)
     transformation = Transformation.of(fit.design.response.expression)
-    notes = _notes(grid, names, weights, slope)
+    notes = grid_notes(grid, names, weights, slope)
     described = inference.described
     notes.append(f"{described[0].upper()}{described[1:]}.")
     if inference.note:
         notes.append(inference.note)
     if not estimates.estimable.all():
-        notes.append(_NON_ESTIMABLE)
+        notes.append(NON_ESTIMABLE)
     return MarginalMeans(
         asked.specs,
         asked.by,
@@ -545,35 +554,3 @@ def _averaged(
         asked.method,
         tuple(notes),
     )
-
-
-def _notes(
-    grid: ReferenceGrid, names: tuple[str, ...], weights: Weights, slope: str | None
-) -> list[str]:
-    """What each mean averages over or holds, and where that hides an interaction."""
-    others = {name: v for name, v in grid.variables.items() if name not in names}
-    averaged = [name for name, v in others.items() if len(v.levels) > 1]
-    held = [name for name, v in others.items() if len(v.levels) == 1]
-    notes = []
-    if averaged:
-        notes.append(f"Averaged over {', '.join(averaged)} ({weights} weights).")
-    notes += [f"{inner} is nested in {', '.join(outer)}." for inner, outer in grid.nested.items()]
-    if held:
-        values = ", ".join(f"{name} = {_shown(others[name].levels[0])}" for name in held)
-        notes.append(f"At {values}.")
-    hidden = [
-        term.label
-        for term in grid.design.recipe.terms
-        if term.variables & {*names, slope} and term.variables & (set(others) - {slope})
-    ]
-    if hidden:
-        what = "interaction" if len(hidden) == 1 else "interactions"
-        notes.append(
-            f"The model has the {what} {', '.join(hidden)}, which these average over or hold at a "
-            "value; by= and at= show it."
-        )
-    return notes
-
-
-def _shown(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float | np.floating) else str(value)

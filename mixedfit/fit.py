@@ -17,6 +17,7 @@ from mixedfit.design import Design
 from mixedfit.errors import ModelError
 from mixedfit.estimate import Estimate
 from mixedfit.identify import check_identified
+from mixedfit.kinks import rest_at_kink
 from mixedfit.likelihood import Evaluation, Likelihood, Method, States
 from mixedfit.optimize import Control, Minimum, minimise
 from mixedfit.residual import Whitening
@@ -31,10 +32,13 @@ Verb = Literal["lmer", "lme", "gls"]
 # Residual parameters whose central differences cost less than several steps.
 _FEW = 6
 
+# Random effects that correlated residuals may tie together: they are one dense matrix.
+_MOST_TIED = 20_000
+
 # Relative change of the criterion and the residual parameters at which a covariate taken from the
 # fit has settled, and the rounds after which it is given up.
-_SETTLED = 1e-8
-_MOST_ROUNDS = 200
+_SETTLED = 1e-7
+_MOST_ROUNDS = 50
 
 # Other residual parameters from which to search again: how many, how far apart, and how much higher
 # the criterion may be there than at the optimum found.
@@ -139,7 +143,25 @@ def problem_of(design: Design, method: Method) -> Likelihood | ResidualLikelihoo
     structures = [(term.factor, term.structure) for term in design.terms]
     if design.residual is None:
         return Likelihood(CrossProducts.of(design), structures, method)
-    return ResidualLikelihood(WorkingRows.of(design), design.residual, structures, method)
+    problem = ResidualLikelihood(WorkingRows.of(design), design.residual, structures, method)
+    _check_coupled(design, problem)
+    return problem
+
+
+def _check_coupled(design: Design, problem: ResidualLikelihood) -> None:
+    """Refuse models whose correlated residuals tie too many random effects together."""
+    tied = [
+        (factor.name, local.k * local.J)
+        for factor, local in zip(design.factors, problem.rows.factors, strict=True)
+        if local.L > 1
+    ]
+    if sum(count for _, count in tied) > _MOST_TIED:
+        names = " and ".join(f"the {count} effects of {name!r}" for name, count in tied)
+        raise ModelError(
+            f"correlated residuals tie {names} together, and no more than {_MOST_TIED} can be "
+            "solved at once; let each group of the correlation lie within one level, as in "
+            "form='~ time | group'"
+        )
 
 
 def fit_design(
@@ -257,6 +279,9 @@ def _looked_elsewhere(
     if found is not best:
         found = _minimised(found.point, control, _APART)
         nfev += found.nfev
+    if points and not found.converged:
+        resting, looked = rest_at_kink(found.point)
+        found, nfev = replace(found, point=resting), nfev + looked
     return replace(found, nfev=nfev)
 
 

@@ -20,17 +20,16 @@ Nothing is of order n: with ``K = Z'V^-1 Z`` and ``B = Z'V^-1 X``, ``V_r = Z dG_
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from mixedfit.arrays import Array
 from mixedfit.curvature import second_order
-from mixedfit.independent_sets import moves_linearly, row_moments
 from mixedfit.likelihood import Evaluation
 from mixedfit.linalg import symmetric_eigen
-from mixedfit.residual_likelihood import ResidualEvaluation
 
-__all__ = ["KenwardRoger", "Moments", "kenward_roger", "moments"]
+__all__ = ["KenwardRoger", "Moments", "RowDirections", "kenward_roger", "moments"]
 
 # Right-hand sides of all random effects held at a time, in numbers.
 _AT_ONCE = 20_000_000
@@ -158,29 +157,59 @@ def _pseudo_inverse(A: Array) -> Array:
     return (vectors / values[used]) @ vectors.T
 
 
-def kenward_roger(point: Evaluation) -> KenwardRoger | None:
+class RowDirections(Protocol):
+    """Directions V_r that act on the rows: derivatives of a residual covariance.
+
+    Rows come last in every array; the residual variance is 1.
+    """
+
+    @property
+    def fixed(self) -> Array:
+        """``V^-1 X``, transposed, shape (p, n)."""
+
+    @property
+    def moved(self) -> Array:
+        """``V_r V^-1 X``, transposed, for each direction, shape (s, p, n)."""
+
+    def solve(self, rows: Array) -> tuple[list[Array], Array]:
+        """``Z'V^-1 v``, (m, k, J) a grouping factor, and ``V^-1 v``, (m, n), for m rows v."""
+
+    def traces(self, tangents: list[Array]) -> Array:
+        """``tr(V^-1 V_r V^-1 V_s)``: a column a direction s, shape (1 + m + s, s).
+
+        By rows: V itself, ``Z dG_r Z'`` for the m tangents factor by factor, the directions.
+        """
+
+
+def kenward_roger(point: Evaluation, rows: RowDirections | None = None) -> KenwardRoger | None:
     """Kenward and Roger's method at a REML fit, in the working basis of its columns.
 
-    None where V is no linear function of parameters, or has a residual structure over sets of rows
-    too large to write out.
+    Parameters
+    ----------
+    point : Evaluation
+    rows : RowDirections, optional
+        Of a residual covariance with parameters in which it is linear.
+
+    Returns
+    -------
+    KenwardRoger or None
+        None where a covariance is no linear function of its parameters.
     """
     tangents = point.likelihood.linear_tangents
-    if tangents is None:
+    if tangents is None or (rows is None and len(point.gradient) != point.likelihood.n_params):
         return None
-    if not isinstance(point, ResidualEvaluation) or not len(point.delta):
-        return KenwardRoger.of(point.remainder.P, moments(point, tangents))
-    by_rows = row_moments(point, tangents) if moves_linearly(point) else None
-    return None if by_rows is None else KenwardRoger.of(point.remainder.P, Moments(*by_rows))
+    return KenwardRoger.of(point.remainder.P, moments(point, tangents, rows))
 
 
-def moments(point: Evaluation, tangents: list[Array]) -> Moments:
-    """The moments of V itself (first) and of ``Z dG_r Z'`` for each tangent.
+def moments(point: Evaluation, tangents: list[Array], rows: RowDirections | None = None) -> Moments:
+    """The moments of V itself (first), of ``Z dG_r Z'`` for each tangent, and of the rows' own.
 
     Parameters
     ----------
     point : Evaluation
     tangents : list of arrays of shape (m_f, k, k)
         One a grouping factor; the directions are numbered factor by factor.
+    rows : RowDirections, optional
     """
     products = point.likelihood.products
     p, n_directions = products.p, sum(map(len, tangents))
@@ -197,8 +226,10 @@ def moments(point: Evaluation, tangents: list[Array]) -> Moments:
     Q = np.empty((n_directions + 1, n_directions + 1, p, p))
     Q[0], Q[:, 0] = -P, -P
     B = _without_effects(point, [sums.ZE[:p] for sums in products.factors])
-    Q[1:, 1:] = _products_of_directions(point, tangents, B)
-    return Moments(P, Q, T)
+    if p:
+        Q[1:, 1:] = _products_of_directions(point, tangents, B)
+    own = Moments(P, Q, T)
+    return own if rows is None else _with_rows(own, rows, tangents, B)
 
 
 def _first_derivatives(tangents: list[Array], G: list[Array]) -> Array:
@@ -235,11 +266,32 @@ def _against(tangents: list[Array], B: list[Array], right: list[Array]) -> Array
     return np.concatenate(parts)
 
 
+def _with_rows(own: Moments, rows: RowDirections, tangents: list[Array], B: list[Array]) -> Moments:
+    """The moments with those of the rows' directions behind them."""
+    moved = rows.moved
+    s, p, n = moved.shape
+    m = len(own.P)
+    P = np.concatenate([own.P, -np.einsum("en,sfn->sef", rows.fixed, moved)])
+    of_effects, solved = rows.solve(moved.reshape(s * p, n))
+    Q = np.empty((m + s, m + s, p, p))
+    Q[:m, :m] = own.Q
+    Q[0, m:] = Q[m:, 0] = -P[m:]
+    if tangents:
+        Q[1:m, m:] = _against(tangents, B, of_effects)
+        Q[m:, 1:m] = Q[1:m, m:].transpose(1, 0, 3, 2)
+    Q[m:, m:] = np.einsum("ren,sfn->rsef", moved, solved.reshape(s, p, n), optimize=True)
+    T = np.empty((m + s, m + s))
+    T[:m, :m] = own.T
+    T[:, m:] = rows.traces(tangents)
+    T[m:, :m] = T[:m, m:].T
+    return Moments(P, Q, T)
+
+
 def _without_effects(point: Evaluation, R: list[Array]) -> list[Array]:
     """``R - C_zz (G^-1 + C_zz)^-1 R``: ``Z'V^-1 v`` from ``Z'v``, one (m, k, J) a factor."""
     products = point.likelihood.products
     out = [r.copy() for r in R]
-    for f, x in enumerate(point.eliminated.solve(R) if R else []):
+    for f, x in enumerate(point.eliminated.solve(R) if R and len(R[0]) else []):
         for g, taken in enumerate(products.multiply(f, x)):
             out[g] -= taken
     return out

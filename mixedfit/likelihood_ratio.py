@@ -54,7 +54,10 @@ def likelihood_ratio_table(
     refitted = ""
     if refit or not comparable:
         names_refitted = [name for fit, name in zip(fits, names, strict=True) if fit.method != "ML"]
-        fits = [fit if fit.method == "ML" else fit_design(fit.design, "ML") for fit in fits]
+        fits = [
+            fit if fit.method == "ML" else fit_design(fit.design, "ML", verb=fit.verb)
+            for fit in fits
+        ]
         if names_refitted:
             refitted = f"Refitted by maximum likelihood: {', '.join(names_refitted)}."
     return _table(fits, names, refitted)
@@ -101,7 +104,7 @@ def _table(fits: Sequence[Fit], names: Sequence[str], refitted: str) -> NotedFra
 
 def _mixture(small: Fit, large: Fit, statistic: float) -> float:
     """The boundary-aware p-value where one fit is a reduction of the other; else nan."""
-    if small.p != large.p:
+    if small.p != large.p or small.design.residual_spec != large.design.residual_spec:
         return np.nan
     own = _signature(small.design)
     with one_thread():

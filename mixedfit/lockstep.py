@@ -26,6 +26,7 @@ from mixedfit.linalg import inverse_and_logdet
 from mixedfit.lockstep_charts import DiagonalChart, States, TermCharts, UnstructuredChart
 from mixedfit.moments import moment_covariances_of_many, moment_system
 from mixedfit.threads import one_thread
+from mixedfit.variance_parameters import has_plain_residuals
 
 __all__ = ["ManyFits", "refit_many"]
 
@@ -144,9 +145,8 @@ def refit_many(fit: Fit, Y: Array, progress: Callable[[int], None] | None = None
 def _in_step(fit: Fit) -> bool:
     """Whether the design is one whose responses can be fitted in step."""
     like = fit.likelihood
-    only_covariances = len(fit.optimum.gradient) == like.n_params
     return (
-        only_covariances
+        has_plain_residuals(fit)
         and len(like.products.factors) == 1
         and all(isinstance(structure, Unstructured | Diagonal) for _, structure in like.structures)
     )

@@ -26,7 +26,9 @@ class NotedFrame(pd.DataFrame):
         return pd.DataFrame
 
     def __repr__(self) -> str:
-        shown = self.to_string(index=False, na_rep="", float_format="{:.5g}".format)
+        shown = "No rows."
+        if len(self):
+            shown = self.to_string(index=False, na_rep="", float_format="{:.5g}".format)
         return f"{shown}\n{self.note}" if self.note else shown
 
     def _repr_html_(self) -> str:

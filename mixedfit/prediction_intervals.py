@@ -35,6 +35,7 @@ from mixedfit.fit import Fit
 from mixedfit.predict import Groups, NewLevels, PredictionRows, prediction_rows
 from mixedfit.profile import quantile_of
 from mixedfit.threads import one_thread
+from mixedfit.variance_parameters import has_plain_residuals
 from mixedfit.vcov import component_covariance
 
 __all__ = ["Interval", "PredictionVariance", "predict_interval", "prediction_variance"]
@@ -297,6 +298,11 @@ def predict_interval(
     """
     if interval not in ("confidence", "prediction"):
         raise ModelError(f"interval must be None, 'confidence' or 'prediction', not {interval!r}")
+    if interval == "prediction" and not has_plain_residuals(fit):
+        raise ModelError(
+            "intervals for a new observation need residuals that are independent and have one "
+            "variance; interval='confidence' is for the mean"
+        )
     quantile_of(level)
     rows = prediction_rows(fit.design, newdata, groups, new_levels, interval == "prediction")
     with one_thread():

@@ -12,8 +12,9 @@ As in lme4, the likelihood is the full one also where the fit maximised the rest
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -22,11 +23,11 @@ import scipy
 from mixedfit.arrays import Array
 from mixedfit.errors import ModelError
 from mixedfit.fit import Fit
-from mixedfit.likelihood import Evaluation, Likelihood
+from mixedfit.likelihood import Evaluation, Likelihood, States
 from mixedfit.optimize import Control, minimise
 from mixedfit.profile_criteria import CorrelationPath, FixedEffectPath, Path, PathPoint, ScalePath
 from mixedfit.threads import one_thread
-from mixedfit.variance_parameters import variance_parameters
+from mixedfit.variance_parameters import has_plain_residuals, variance_parameters
 
 __all__ = [
     "Curve",
@@ -38,10 +39,17 @@ __all__ = [
     "quantile_of",
 ]
 
+T = TypeVar("T")
+
 # Points of a curve between zeta = 0 and the cutoff, as in lme4.
 _STEPS = 8
 # How near zeta comes to the quantile at the ends of an interval.
 _NEAR = 1e-6
+# zeta up to which a variance counts as little.
+_LITTLE = 0.3
+# How much lower a minimum must be to count as another, and how often the search starts again there.
+_LOWER = 1e-5
+_MOST_RESTARTS = 10
 _SEARCH = Control(tolerance=1e-9)
 
 
@@ -59,9 +67,11 @@ class Curve:
     zeta : array of shape (m,)
         Signed root of the likelihood ratio statistic there.
     slope : array of shape (m,)
-        Derivative of zeta in the value.
+        Derivative of zeta in the value, or in its arcsine.
     limits : tuple of float
         Values the parameter can take.
+    on_angle : bool
+        Whether the slope is that in the arcsine: zeta of a correlation is smooth in that.
     """
 
     parameter: str
@@ -70,10 +80,12 @@ class Curve:
     zeta: Array
     slope: Array
     limits: tuple[float, float]
+    on_angle: bool = False
 
     def interval(self, z: float) -> tuple[float, float]:
         """The values with ``|zeta| <= z``; an end the curve does not cover is nan."""
-        spline = scipy.interpolate.CubicHermiteSpline(self.value, self.zeta, self.slope)
+        x = np.arcsin(self.value) if self.on_angle else self.value
+        spline = scipy.interpolate.CubicHermiteSpline(x, self.zeta, self.slope)
         ends = []
         for side, last, limit in (
             (-1.0, self.zeta[0], self.limits[0]),
@@ -84,7 +96,8 @@ class Curve:
                 ends.append(limit if at_limit else math.nan)
                 continue
             roots = spline.solve(side * z, extrapolate=False)
-            ends.append(float(roots[-1] if side < 0 else roots[0]))
+            root = float(roots[-1] if side < 0 else roots[0])
+            ends.append(math.sin(root) if self.on_angle else root)
         return ends[0], ends[1]
 
 
@@ -176,11 +189,19 @@ def chosen_parameters(fit: Fit, parameters: Sequence[str] | str | None) -> list[
     return [labels.index(name) for name in wanted]
 
 
+class _LowerMinimumError(Exception):
+    """The criterion is lower somewhere along a path than at the optimum it starts from."""
+
+    def __init__(self, states: States) -> None:
+        super().__init__()
+        self.states = states
+
+
 class _Profiler:
     """The maximum likelihood optimum of a fit, and the path of each parameter."""
 
     def __init__(self, fit: Fit) -> None:
-        if len(fit.optimum.gradient) != fit.likelihood.n_params:
+        if not has_plain_residuals(fit):
             raise ModelError(
                 "profiles need residuals that are independent and have one variance; use "
                 "method='wald' or method='boot'"
@@ -189,6 +210,17 @@ class _Profiler:
         self.labels = parameter_labels(fit)
         self.variances = variance_parameters(fit)
         self.optimum = _ml_optimum(fit)
+
+    def each(self, chosen: Sequence[int], told: Callable[[int], T]) -> list[T]:
+        """What is told of each chosen parameter, all from the lowest minimum met on the way."""
+        for _ in range(_MOST_RESTARTS):
+            try:
+                return [told(place) for place in chosen]
+            except _LowerMinimumError as lower:
+                self.optimum = minimise(self.optimum.likelihood.at(lower.states)).point
+        raise ModelError(
+            "the likelihood has too many maxima for a profile; use a simpler random part"
+        )
 
     def path(self, place: int) -> Path:
         """The path of one parameter."""
@@ -282,11 +314,18 @@ class _Search:
         factor = path.likelihood.structures[path.term][0]
         relative = 1.0 / float(path.likelihood.products.factors[factor].mean_rows.min())
         states = path.lifted(0.1 * relative)
-        x = math.log(path.sigma2 * path.relative(states))
-        return self._minimised(path.at(x, states))
+        found = self._minimised(path.at(math.log(path.sigma2 * path.relative(states)), states))
+        for _ in range(20):
+            if found.zeta < _LITTLE:
+                break
+            # zeta grows about as fast as the standard deviation
+            found = self.solve(found.x + 2.0 * math.log(0.5 * _LITTLE / found.zeta), found)
+        return found
 
     def _minimised(self, point: PathPoint) -> _Solved:
         found: PathPoint = minimise(point, _SEARCH).point
+        if found.fun < self.minimum - _LOWER:
+            raise _LowerMinimumError(self.path.common_states(found.evaluation.states))
         squared = max(found.fun - self.minimum, 0.0)
         side = 1.0 if found.x >= self.path.x else -1.0
         if squared >= self.ceiling:
@@ -390,14 +429,18 @@ class _Search:
             limits = (0.0, math.inf)
         elif isinstance(path, CorrelationPath):
             limits = (path.value(path.limits[0]), path.value(path.limits[1]))
-        return Curve(name, float(values[len(down)]), values, zeta, slopes, limits)
+        estimate = float(values[len(down)])
+        return Curve(name, estimate, values, zeta, slopes, limits, self._on_angle)
+
+    @property
+    def _on_angle(self) -> bool:
+        return isinstance(self.path, CorrelationPath) and self.path.on_angle
 
     def _value_slope(self, solved: _Solved) -> float:
-        """Derivative of zeta in the value."""
+        """Derivative of zeta in the value, or in the angle."""
         if solved.x == -math.inf:
             return solved.slope if solved.zeta == 0.0 else 0.0
-        slope = self.path.value_slope(solved.x)
-        return solved.slope / slope if slope > 1e-12 else solved.slope / 1e-12
+        return solved.slope if self._on_angle else solved.slope / self.path.value_slope(solved.x)
 
     def _walk(self, cutoff: float, side: float) -> list[_Solved]:
         """Points outwards until zeta reaches the cutoff or the parameter its limit."""
@@ -405,6 +448,8 @@ class _Search:
         zero = self.at_zero() if side < 0.0 and self.reaches_zero else None
         last = zero if zero is not None and abs(zero.zeta) < cutoff else None
         out: list[_Solved] = []
+        if self.origin.x == path.limits[side > 0.0]:
+            return out
         before = self.origin
         for _ in range(6 * _STEPS):
             move = min(step / before.slope if before.slope > 0.0 else math.inf, self._longest)
@@ -441,15 +486,16 @@ def profile_interval(
     """
     z = quantile_of(level)
     chosen = chosen_parameters(fit, parameters)
-    rows = []
     with one_thread():
         profiler = _Profiler(fit)
-        for place in chosen:
+
+        def ends(place: int) -> tuple[float, float]:
             if profiler.undefined(place):
-                rows.append((-1.0, 1.0))
-                continue
+                return -1.0, 1.0
             search = profiler.search(place)
-            rows.append((search.end(z, -1.0), search.end(z, 1.0)))
+            return search.end(z, -1.0), search.end(z, 1.0)
+
+        rows = profiler.each(chosen, ends)
     index = pd.Index([profiler.labels[place] for place in chosen])
     return pd.DataFrame(rows, index=index, columns=["lower", "upper"])
 
@@ -472,16 +518,17 @@ def profile(
     """
     cutoff = quantile_of(level)
     chosen = chosen_parameters(fit, parameters)
-    curves = {}
     with one_thread():
         profiler = _Profiler(fit)
-        for place in chosen:
+
+        def curve(place: int) -> Curve:
             name = profiler.labels[place]
             if profiler.undefined(place):
-                curves[name] = _flat(name)
-                continue
-            curves[name] = profiler.search(place).curve(name, cutoff)
-    return Profile(curves, cutoff)
+                return _flat(name)
+            return profiler.search(place).curve(name, cutoff)
+
+        curves = profiler.each(chosen, curve)
+    return Profile({made.parameter: made for made in curves}, cutoff)
 
 
 def _flat(name: str) -> Curve:

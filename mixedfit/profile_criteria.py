@@ -32,6 +32,8 @@ __all__ = ["CorrelationPath", "FixedEffectPath", "Path", "PathPoint", "ScalePath
 
 # Standard deviation relative to its estimate below which it counts as zero.
 _SMALLEST = 1e-6
+# How near to its limit an estimated correlation counts as at it.
+_AT_LIMIT = 1e-6
 
 
 class PathPoint(ABC):
@@ -164,6 +166,10 @@ class Path(ABC):
                 like.structures, states, like.slices, strict=True
             )
         )
+
+    def common_states(self, states: States) -> States:
+        """States in the likelihood's own charts, where a search could start."""
+        return states
 
     def onward(self, point: PathPoint, x: float) -> PathPoint:
         """Another value of the parameter, the others moved along to first order."""
@@ -479,9 +485,18 @@ class CorrelationPath(Path):
             assert room is not None
             fall, rise = (float(side[chart.coordinate]) for side in room)
             self.limits = (self.x + fall, self.x + rise)
+        state = chart.state.copy()
+        for limit in self.limits:
+            if abs(self.x - limit) < _AT_LIMIT:
+                self.x = state[chart.place] = limit
         held = Held(chart.structure, chart.coordinate)
-        point = _held_at(like, optimum.states, term, held, chart.state)
+        point = _held_at(like, optimum.states, term, held, state)
         self.likelihood, self.states = point.likelihood, point.states
+        self._own = like.structures[term][1]
+
+    def common_states(self, states: States) -> States:
+        T = self.likelihood.structures[self.term][1].factor(states[self.term])
+        return (*states[: self.term], self._own.start(T @ T.T), *states[self.term + 1 :])
 
     def value(self, x: float) -> float:
         return math.sin(x) if self.on_angle else x

@@ -259,6 +259,19 @@ class ResidualEvaluation(Evaluation):
         index = np.append(inverse, np.arange(self.n_covariance, len(H)))
         return H[index[:, None], index]
 
+    def _gradient_slope(self, step: Array) -> Array:
+        """Change of the gradient a step of delta makes, from both sides where R allows."""
+        ends, width = [], 0.0
+        for side in (1.0, -1.0):
+            try:
+                ends.append(self.problem.at(self.states, self.delta + side * step).gradient)
+                width += 1.0
+            except ModelError:  # R is not positive definite there
+                ends.append(self.gradient)
+        if not width:
+            raise ModelError("the covariance of the residuals is at the edge of being singular")
+        return (ends[0] - ends[1]) / width
+
     @cached_property
     def hessian(self) -> Array:
         """Second derivatives, shape (r, r).
@@ -270,9 +283,7 @@ class ResidualEvaluation(Evaluation):
         H = np.zeros((n, n))
         H[:r, :r] = self.covariance_hessian()
         for s, step in enumerate(_STEP * np.diag(self.units)):
-            up = self.problem.at(self.states, self.delta + step).gradient
-            down = self.problem.at(self.states, self.delta - step).gradient
-            column = (up - down) / (2.0 * _STEP)
+            column = self._gradient_slope(step) / _STEP
             H[r + s, :r] = H[:r, r + s] = column[:r]
             H[r + s, r:] += 0.5 * column[r:]
             H[r:, r + s] += 0.5 * column[r:]

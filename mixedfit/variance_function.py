@@ -38,7 +38,7 @@ class VarFunction(ABC):
     """Base of the variance functions."""
 
     def __repr__(self) -> str:
-        return call_text(self)  # type: ignore[arg-type]
+        return call_text(self)
 
     @property
     @abstractmethod

@@ -21,6 +21,7 @@ from mixedfit.vcov import component_covariance
 __all__ = [
     "VarianceParameter",
     "covariance_gradient",
+    "has_plain_residuals",
     "parameter_covariance",
     "parameter_gradients",
     "parameter_values",
@@ -50,6 +51,14 @@ class VarianceParameter:
     kind: Kind
     term: int = -1
     columns: tuple[int, ...] = ()
+
+
+def has_plain_residuals(fit: Fit) -> bool:
+    """Whether residuals are independent and vary only by given weights.
+
+    Every parameter of the search is then one of the random effects' covariances.
+    """
+    return len(fit.optimum.gradient) == fit.likelihood.n_params
 
 
 def variance_parameters(fit: Fit) -> tuple[VarianceParameter, ...]:

@@ -30,9 +30,8 @@ def random_effects_table(fit: Fit) -> pd.DataFrame:
     with one_thread():
         for reduction in reductions(fit.design):
             design = without(fit.design, reduction)
-            null = fit_design(design, fit.method) if design.terms else None
-            llf = -0.5 * without_effects(fit).fun if null is None else null.llf
-            n_params = fit.p + 1 if null is None else null.n_params
+            null = fit_design(design, fit.method, verb=fit.verb)
+            llf, n_params = null.llf, null.n_params
             statistic, df = max(2.0 * (fit.llf - llf), 0.0), fit.n_params - n_params
             plain = chi2_tail(statistic, df)
             mixture = mixture_p_value(fit, reduction, null, statistic)
@@ -57,7 +56,7 @@ def without_effects(fit: Fit) -> Evaluation:
     return likelihood.at(zero)
 
 
-def mixture_p_value(fit: Fit, reduction: Reduction, null: Fit | None, statistic: float) -> float:
+def mixture_p_value(fit: Fit, reduction: Reduction, null: Fit, statistic: float) -> float:
     """The p-value of the limiting mixture; nan where a covariance is not linear."""
     structure = fit.design.terms[reduction.term].structure
     m, k0 = reduction.gone.shape[1], reduction.kept.shape[1]
@@ -86,7 +85,7 @@ def one_more_effect(statistic: float, covariances: int) -> float:
     return 0.5 * float(fewer + chi2_tail(statistic, covariances + 1))
 
 
-def _information(fit: Fit, reduction: Reduction, null: Fit | None) -> tuple[Array, int]:
+def _information(fit: Fit, reduction: Reduction, null: Fit) -> tuple[Array, int]:
     """Information about the variances that are tested, at the null hypothesis.
 
     Returns
@@ -113,10 +112,8 @@ def _information(fit: Fit, reduction: Reduction, null: Fit | None) -> tuple[Arra
     return own - cross @ rest @ cross.T, covariances
 
 
-def _at_null(fit: Fit, reduction: Reduction, null: Fit | None) -> Evaluation:
+def _at_null(fit: Fit, reduction: Reduction, null: Fit) -> Evaluation:
     """The larger model's likelihood where the smaller one has its optimum."""
-    if null is None:
-        return without_effects(fit)
     likelihood = fit.likelihood
     estimated = [term.root @ term.root.T for term in null.estimate.terms]
     if reduction.structure is None:

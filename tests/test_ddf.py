@@ -1,5 +1,7 @@
 """Degrees of freedom against lmerTest, pbkrtest and nlme, and what the methods refuse."""
 
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -152,3 +154,29 @@ def test_results_are_kept_with_the_fit():
     fit = lmer("lmer_sleep_slope_reml").fit
     assert inference(fit) is inference(fit, "satterthwaite")
     assert default_ddf(fit) == "satterthwaite"
+
+
+def test_models_without_fixed_effects_have_empty_tables():
+    data = references.data("sleepstudy")
+    fit = mf.lmer("Reaction ~ 0 + (Days | Subject)", data)
+    for ddf in ("satterthwaite", "kenward-roger", "containment", "residual", "normal"):
+        assert fit.coef_table(ddf=ddf).empty
+        assert fit.anova(ddf=ddf).empty
+
+
+def test_results_are_the_same_after_pickling():
+    fit = lmer("lmer_sleep_slope_reml")
+    again = pickle.loads(pickle.dumps(fit))
+    for ddf in ("satterthwaite", "kenward-roger"):
+        pd.testing.assert_frame_equal(
+            pd.DataFrame(again.coef_table(ddf=ddf)), pd.DataFrame(fit.coef_table(ddf=ddf))
+        )
+
+
+def test_stalled_fits_carry_a_warning():
+    data = references.data("sleepstudy")
+    control = mf.Control(max_evaluations=2)
+    fit = mf.lmer("Reaction ~ Days + (Days | Subject)", data, start=[5, 3, 4], control=control)
+    assert fit.status == "stalled"
+    for ddf in ("satterthwaite", "residual"):
+        assert "do not trust" in inference(fit.fit, ddf).note

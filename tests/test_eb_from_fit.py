@@ -133,6 +133,22 @@ def test_covariances_and_draws_are_those_of_the_mixed_model_equations(name):
         np.testing.assert_allclose(np.cov(draws.T), V, atol=0.06 * V.diagonal().max())
 
 
+@pytest.mark.parametrize("name", ["crossed", "nested", "slope", "weights"])
+def test_draws_without_the_joint_matrix_have_its_covariance(name):
+    fit = mf.lmer(FORMULAS[name], made_up(), weights="w" if name == "weights" else None)
+    for f in range(len(fit.fit.design.factors)):
+        levels = Levels(fit.fit, f)
+        root = levels._joint_root()
+        draws = levels._perturbed(6000, np.random.default_rng(4)).reshape(6000, -1)
+        V = root @ root.T
+        np.testing.assert_allclose(np.cov(draws.T), V, atol=0.08 * V.diagonal().max())
+        blocks = fit.fit.estimate.conditional_covariances[f]
+        k = blocks.shape[1]
+        for j, block in enumerate(blocks):
+            here = slice(j * k, (j + 1) * k)
+            np.testing.assert_allclose(V[here, here], block, rtol=1e-6, atol=1e-9)
+
+
 @pytest.mark.parametrize("name", FORMULAS)
 def test_shrunken_is_weight_times_raw(name):
     fit = mf.lmer(FORMULAS[name], made_up(), weights="w" if name == "weights" else None)
@@ -152,7 +168,7 @@ def test_levels_with_one_row_have_no_slope_of_their_own():
     result = fit.shrinkage()
     assert result.posterior["estimate"][:2].isna().all()
     assert result.posterior["mean"].notna().all()
-    assert "1 levels have too few rows" in result.notes[0]
+    assert "of their own: 1 level," in result.notes[0]
 
 
 def test_a_zero_variance_is_complete_pooling():

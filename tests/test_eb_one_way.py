@@ -86,8 +86,8 @@ def test_posterior_is_brute_force_integration_over_both_parameters():
     h = Hyperparameters(*result.prior)
     assert np.isfinite(h.nu0)
     assert h.tau2 > 0.0
-    theta = np.linspace(h.mu - 9.0, h.mu + 9.0, 1201)
-    x = np.linspace(-7.0, 9.0, 1201)
+    theta = np.linspace(h.mu - 9.0, h.mu + 9.0, 801)
+    x = np.linspace(-7.0, 9.0, 801)
     T, X = np.meshgrid(theta, x, indexing="ij")
     prior = stats.norm.logpdf(T, h.mu, np.sqrt(h.tau2)) + X
     prior += stats.invgamma.logpdf(np.exp(X), h.nu0 / 2, scale=h.nu0 * h.s02 / 2)
@@ -139,7 +139,7 @@ def test_the_limit_of_equal_variances_is_lmers_maximum():
 
 
 def test_both_are_estimated_better_than_raw_and_covered():
-    theta, sigma2, y, group = simulated(2000, 11, smallest=2)
+    theta, sigma2, y, group = simulated(1000, 11, smallest=2)
     result = mf.eb.one_way(y, group)
     table, prior, se = result.posterior, result.prior, result.prior_se
     for name, true in {"mu": 10.0, "tau2": 2.25, "s02": 4.0, "nu0": 6.0}.items():
@@ -149,9 +149,9 @@ def test_both_are_estimated_better_than_raw_and_covered():
         np.log(table["s2"] / sigma2) ** 2
     ).mean()
     covered = (table["lower"] < theta) & (theta < table["upper"])
-    assert covered.mean() == pytest.approx(0.95, abs=0.015)
+    assert covered.mean() == pytest.approx(0.95, abs=0.02)
     covered = (table["variance_lower"] < sigma2) & (sigma2 < table["variance_upper"])
-    assert covered.mean() == pytest.approx(0.95, abs=0.015)
+    assert covered.mean() == pytest.approx(0.95, abs=0.02)
 
 
 def test_draws_follow_the_posterior_and_laplace_widens_it():

@@ -1,6 +1,7 @@
 """The result of empirical Bayes: ranks, draws, printing."""
 
 import dataclasses
+import pickle
 
 import numpy as np
 import pandas as pd
@@ -92,3 +93,19 @@ def test_the_prior_has_a_density():
     spiked = mf.eb.normal_means([0.1, 5.0, -0.3, 0.2, 0.0], 0.5, prior="point-normal")
     total = np.trapezoid(spiked.prior_density(x), x)
     np.testing.assert_allclose(total, 1.0 - spiked.prior["pi0"], atol=0.02)
+
+
+@pytest.mark.parametrize("prior", ["normal", "point-laplace", "npmle"])
+def test_results_travel_between_processes(prior):
+    result = mf.eb.normal_means([1.0, 5.0, -3.0, 2.5], 0.5, prior=prior)
+    again = pickle.loads(pickle.dumps(result))
+    pd.testing.assert_frame_equal(again.posterior, result.posterior)
+    pd.testing.assert_frame_equal(again.sample(3, seed=0), result.sample(3, seed=0))
+    pd.testing.assert_frame_equal(again.predict(), result.predict())
+
+
+def test_area_results_travel_too():
+    frame = {"y": [1.0, 3.0, 2.0, 5.0], "x": [0.0, 1.0, 0.0, 2.0], "se": [0.5] * 4}
+    result = mf.eb.fay_herriot("y ~ x", frame, "se")
+    again = pickle.loads(pickle.dumps(result))
+    pd.testing.assert_frame_equal(again.predict({"x": [1.0]}), result.predict({"x": [1.0]}))

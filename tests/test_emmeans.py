@@ -3,6 +3,7 @@ import pickle
 from functools import cache
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import mixedfit as mf
@@ -272,6 +273,23 @@ def test_what_the_data_cannot_estimate_has_no_number():
 
 
 # -- invariance ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_means_average_predictions(seed):
+    rng = np.random.default_rng(seed)
+    n = 120
+    data = pd.DataFrame({"g": rng.integers(0, 10, n), "x": rng.standard_normal(n)})
+    data["a"], data["b"] = rng.choice(list("pqr"), n), rng.choice(list("st"), n)
+    data["y"] = rng.standard_normal(n) + rng.standard_normal(10)[data["g"]]
+    fit = mf.lmer("y ~ a * b + b * poly(x, 2) + (1 | g)", data)
+    new = data.groupby(["a", "b"]).size().rename("count").reset_index()
+    new["predicted"] = fit.predict(new.assign(x=data["x"].mean()), groups="none").to_numpy()
+    equal = new.groupby("a")["predicted"].mean()
+    np.testing.assert_allclose(fit.emmeans("a").to_frame()["estimate"], equal)
+    total = (new["predicted"] * new["count"]).groupby(new["a"]).sum()
+    cells = total / new.groupby("a")["count"].sum()
+    np.testing.assert_allclose(fit.emmeans("a", weights="cells").to_frame()["estimate"], cells)
 
 
 @pytest.mark.parametrize("coding", ["sum", "helmert", "poly"])

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import norm
@@ -83,3 +85,17 @@ def test_bad_input(fit) -> None:
         fit.conf_int(95)
     with pytest.raises(mf.ModelError, match="'day' is no parameter of this fit"):
         fit.conf_int(parameters=["day"])
+
+
+def test_what_needs_plain_residuals_says_so(fit) -> None:
+    # a fit whose search has parameters beyond the covariances, as with a residual structure
+    longer = replace(fit.fit, optimum=replace(fit.optimum, gradient=np.zeros(9)))
+    longer.__dict__["evaluation"] = fit.fit.evaluation
+    other = mf.MixedResults(longer)
+    with pytest.raises(mf.ModelError, match="profiles need residuals that are independent"):
+        other.profile()
+    with pytest.raises(mf.ModelError, match="interval='confidence' is for the mean"):
+        other.predict(interval="prediction")
+    for kind in ("case", "residual"):
+        with pytest.raises(mf.ModelError, match="use kind='parametric'"):
+            other.bootstrap(5, kind=kind)

@@ -20,3 +20,7 @@ def test_the_note_is_shown_and_kept_apart_from_the_numbers():
 
 def test_without_a_note_only_the_table_is_shown():
     assert repr(noted(pd.DataFrame({"a": [1.5]}))).split() == ["a", "1.5"]
+
+
+def test_an_empty_table_says_so():
+    assert repr(noted(pd.DataFrame({"a": []}), "Nothing to test.")) == "No rows.\nNothing to test."

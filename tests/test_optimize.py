@@ -144,3 +144,28 @@ def test_gives_up_after_the_allowed_evaluations():
 def test_control_refuses_impossible_options(options):
     with pytest.raises(ModelError, match=next(iter(options))):
         Control(**options)
+
+
+def test_a_first_step_goes_no_farther_than_the_radius():
+    start = Valley(np.array([-1.2, 1.0]))
+    seen = []
+
+    class Watched(Valley):
+        def move(self, step):
+            seen.append(float(np.linalg.norm(step)))
+            return super().move(step)
+
+    minimise(Watched(start.x), radius=0.01)
+    assert seen[0] <= 0.0101
+
+
+def test_slow_steps_give_way_to_the_hessian_where_that_is_asked_for():
+    class Slow(Valley):
+        @property
+        def model_hessian(self):
+            return 4.0 * self.hessian
+
+    start = Slow(np.array([0.9, 0.8]))
+    patient, hasty = minimise(start), minimise(start, exact_when_slow=True)
+    np.testing.assert_allclose(hasty.point.x, patient.point.x, atol=1e-6)
+    assert hasty.nfev < patient.nfev

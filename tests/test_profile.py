@@ -173,16 +173,18 @@ def test_a_standard_deviation_the_data_do_not_exclude_to_be_zero_has_a_one_sided
     assert profile(fit).conf_int().loc["sd[batch, Intercept]", "lower"] == 0.0
 
 
-def test_at_the_boundary() -> None:
-    fit = lmer("lmer_dyestuff2_ml")
+@pytest.mark.parametrize(("J", "k"), [(5, 3), (6, 5), (400, 5)])
+def test_at_the_boundary(J: int, k: int) -> None:
+    # between-level variation below what the residuals give by chance
+    rng = np.random.default_rng(0)
+    y = rng.standard_normal((J, k))
+    y -= 0.3 * y.mean(axis=1, keepdims=True)
+    g = np.repeat(np.arange(J), k)
+    fit = mf.lmer("y ~ 1 + (1 | g)", {"y": y.ravel(), "g": g}, method="ML")
     assert fit.is_singular
-    lower, upper = profile_interval(fit.fit).loc["sd[Batch, Intercept]"]
+    lower, upper = profile_interval(fit.fit).loc["sd[g, Intercept]"]
     assert lower == 0.0
     # the upper end: -2 log L of a balanced one-way layout, in closed form
-    data = references.data("dyestuff2")
-    y = data.pivot_table(index="Batch", values="Yield", aggfunc=list, observed=True)["Yield"]
-    y = np.array([list(v) for v in y])
-    J, k = y.shape
     within = ((y - y.mean(axis=1, keepdims=True)) ** 2).sum()
     between = k * ((y.mean(axis=1) - y.mean()) ** 2).sum()
 
@@ -191,10 +193,10 @@ def test_at_the_boundary() -> None:
         return J * (k - 1) * np.log(s2) + J * np.log(lam) + within / s2 + between / lam
 
     def best(tau2: float) -> float:
-        return minimize(lambda s: deviance(tau2, np.exp(s[0])), [2.6], tol=1e-12).fun
+        return minimize(lambda s: deviance(tau2, np.exp(s[0])), [0.0], tol=1e-12).fun
 
     assert best(upper**2) - best(0.0) == pytest.approx(chi2.ppf(0.95, 1), abs=1e-4)
-    curve = profile(fit.fit).curves["sd[Batch, Intercept]"]
+    curve = profile(fit.fit).curves["sd[g, Intercept]"]
     assert curve.value[0] == 0.0
     assert curve.zeta[0] == 0.0
     assert curve.interval(1.96)[0] == 0.0
@@ -263,3 +265,30 @@ def test_a_block_diagonal_term_has_the_intervals_of_its_blocks_as_terms() -> Non
     got, want = profile_interval(fit), profile_interval(apart.fit)
     assert set(got.index) == set(want.index)
     np.testing.assert_allclose(got.loc[want.index], want, rtol=1e-4, atol=1e-5)
+
+
+def test_a_correlation_at_its_limit() -> None:
+    rng = np.random.default_rng(0)
+    J, k, found = 10, 6, 0
+    g, x = np.repeat(np.arange(J), k), np.tile(np.linspace(-1.0, 1.0, k), J)
+    while not found:
+        u = rng.standard_normal(J)
+        y = u[g] + 0.8 * u[g] * x + 0.7 * rng.standard_normal(J * k)
+        fit = mf.lmer("y ~ x + (x | g)", {"y": y, "g": g, "x": x}, method="ML")
+        found = fit.is_singular and fit.varcorr.corr["g"].iloc[0, 1] > 0.999
+    got, read = profile_interval(fit.fit), fit.profile().conf_int()
+    lower, upper = got.loc["cor[g, Intercept, x]"]
+    assert upper == 1.0
+    assert -1.0 < lower < 0.99
+    np.testing.assert_allclose(read, got, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["intercept", "double bar"])
+def test_a_lower_minimum_met_on_the_way_is_taken(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit = mf.lmer(PATTERNS[name].formula, frame(), method="ML").fit
+    want = profile_interval(fit)
+    off = tuple(3.0 * state for state in fit.likelihood.unit)
+    monkeypatch.setattr("mixedfit.profile._ml_optimum", lambda fit: fit.likelihood.at(off))
+    np.testing.assert_allclose(profile_interval(fit), want, rtol=1e-3, atol=1e-3)

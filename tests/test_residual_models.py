@@ -171,3 +171,16 @@ def test_missing_values_of_a_form_leave_rows_out_or_are_refused():
 def test_bad_input_is_refused_in_words(call, message):
     with pytest.raises(mf.MixedfitError, match=message):
         call()
+
+
+def test_too_many_effects_tied_together_are_refused(monkeypatch):
+    monkeypatch.setattr("mixedfit.fit._MOST_TIED", 5)
+    with pytest.raises(mf.ModelError, match="tie the 7 effects of 'h' together"):
+        crossed()
+
+
+def test_a_search_may_start_from_given_theta():
+    fit = crossed()
+    again = crossed(start=[0.3, 1.5])
+    assert again.llf == pytest.approx(fit.llf, abs=1e-8)
+    np.testing.assert_allclose(again.theta, fit.theta, rtol=1e-4)

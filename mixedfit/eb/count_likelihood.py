@@ -105,7 +105,9 @@ class CountLikelihood(ABC):
 
     def derivatives(self, b: Array, c: float) -> tuple[float, Array, Array]:
         """Log-likelihood, gradient (p + 1,) and Hessian (p + 1, p + 1) in (b, c)."""
-        at, X, w, p = self.pieces(self.X @ b, c), self.X, self.w, self.X.shape[1]
+        X, w, p = self.X, self.w, self.X.shape[1]
+        # Without covariates all units share one prior, whose own part is computed once.
+        at = self.pieces(b if p == 1 else X @ b, c)
         gradient = np.append(X.T @ (w * at.eta), w @ at.c)
         H = np.empty((p + 1, p + 1))
         H[:p, :p] = (X * (w * at.eta_eta)[:, None]).T @ X
@@ -138,7 +140,7 @@ class BetaBinomial(CountLikelihood):
         v = mu * nu
         F, F1, F2 = log_rising_excess(mu * M, y)
         G, G1, G2 = log_rising_excess(nu * M, rest)
-        H, H1, H2 = log_rising_excess(np.full_like(mu, M), self.n)
+        H, H1, H2 = log_rising_excess(np.array(M), self.n)
         value = self._binomial(eta) + F + G - H
         slope = M * (F1 - G1)
         return Pieces(
@@ -205,7 +207,7 @@ class GammaPoisson(CountLikelihood):
         y, a = self.y, np.exp(c)
         m = self.n * np.exp(eta)
         t, total = m / a, a + m
-        F, F1, F2 = log_rising_excess(np.full_like(m, a), y)
+        F, F1, F2 = log_rising_excess(np.array(a), y)
         log, share = np.log1p(t), m / total
         value = self._poisson(eta, 0.0) + F - (a + y) * log
         # share - log(1 + t), the first way without cancellation where t is small.

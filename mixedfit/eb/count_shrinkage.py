@@ -34,6 +34,7 @@ from mixedfit.eb.hyperparameters import (
 )
 from mixedfit.eb.regression import read_new, regression_table
 from mixedfit.eb.shrinkage import Behaviour, Shrinkage
+from mixedfit.eb.units import counted
 from mixedfit.errors import DataError, ModelError
 
 __all__ = ["CountData", "CountMethod", "shrink_counts"]
@@ -149,9 +150,12 @@ def _check_estimable(data: CountData) -> None:
     remedy = "state a prior, such as prior=mf.eb." + (
         "Beta(1, 1)" if _is_beta(data) else "Gamma(1, 1)"
     )
-    J = float(units.w.sum())
+    J = round(float(units.w.sum()))
     if p >= J:
-        raise ModelError(f"{J:g} observed unit(s) leave nothing to learn a prior from; {remedy}")
+        raise ModelError(
+            f"{counted(J, 'observed unit')} and {counted(p, 'coefficient')} leave nothing to learn "
+            f"a prior from; {remedy}"
+        )
     if not (units.y > 0.0).any():
         raise ModelError(f"there is no event in any unit, so the prior has no maximum; {remedy}")
     if not _is_beta(data):
@@ -249,7 +253,7 @@ def _notes(data: CountData, fit: CountFit) -> list[str]:
     unseen = int((data.likelihood.n == 0.0).sum())
     if unseen:
         what = "trials" if _is_beta(data) else "exposure"
-        notes.append(f"{unseen} units have no {what}; they get the prior.")
+        notes.append(f"Without {what}: {counted(unseen, 'unit')}, given the prior.")
     if fit.boundary:
         law = "binomial proportion" if _is_beta(data) else "Poisson rate"
         notes.append(

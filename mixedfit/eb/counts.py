@@ -75,7 +75,8 @@ def beta_binomial(
     ``y_j ~ Binomial(n_j, p_j)``, ``p_j ~ Beta(mu_j M, (1 - mu_j) M)``; the posterior is
     ``Beta(mu_j M + y_j, (1 - mu_j) M + n_j - y_j)`` and the weight of a unit's own proportion
     ``n_j / (n_j + M)``. Proportions no more spread than one common binomial make ``M`` infinite,
-    which is a result: every unit gets the common proportion.
+    which is a result: every unit gets the common proportion. Standard errors of the prior come from
+    the observed information.
 
     Examples
     --------
@@ -157,7 +158,8 @@ def gamma_poisson(
     -----
     ``y_j ~ Poisson(e_j r_j)``, ``r_j ~ Gamma(a, a / m_j)``; the posterior is ``Gamma(a + y_j, a /
     m_j + e_j)``, marginally y_j is negative binomial. Rates no more spread than one common Poisson
-    make the shape infinite, which is a result: every unit gets the common rate.
+    make the shape infinite, which is a result: every unit gets the common rate. Standard errors of
+    the prior come from the observed information.
 
     Examples
     --------

@@ -17,11 +17,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import sparse, stats
 
 from mixedfit.arrays import Array, IntArray
 from mixedfit.eb.regression import new_unit_table, regression_table
 from mixedfit.eb.shrinkage import Behaviour, Shrinkage, check_level
+from mixedfit.eb.units import counted
 from mixedfit.errors import ModelError
 from mixedfit.fit import Fit
 from mixedfit.linalg import solve_spd
@@ -30,8 +31,10 @@ from mixedfit.varcorr import correlation_of, factor_columns
 __all__ = ["Levels", "shrink_fit"]
 
 # Largest number of effects of one factor whose joint covariance is formed.
-_LARGEST = 6000
+_LARGEST = 4000
 _CHUNK = 256
+# Draws made at once where that covariance is not formed.
+_DRAWS = 64
 
 
 @dataclass(frozen=True)
@@ -160,21 +163,50 @@ class Levels:
         P = estimate.evaluation.remainder.P
         d = estimate.sigma * rng.standard_normal((n, len(P))) @ _root(P).T
         J, k = self.coefficients.shape
-        z = rng.standard_normal((n, J, k))
         if len(self.fit.design.factors) == 1:
-            own = np.einsum("jab,njb->nja", _roots(estimate.conditional_covariances[self.f]), z)
+            roots = _roots(estimate.conditional_covariances[self.f])
+            own = np.einsum("jab,njb->nja", roots, rng.standard_normal((n, J, k)))
+        elif J * k <= _LARGEST:
+            z = rng.standard_normal((n, J * k))
+            own = (z @ self._joint_root().T).reshape(n, J, k)
         else:
-            own = (z.reshape(n, J * k) @ self._joint_root().T).reshape(n, J, k)
+            own = self._perturbed(n, rng)
         return self.coefficients + np.einsum("jap,np->nja", self.of_error, d, optimize=True) + own
+
+    def _perturbed(self, n: int, rng: np.random.Generator) -> Array:
+        """Draws of the effects about their prediction, shape (n, J, k), without their covariance.
+
+        Effects u and errors e are drawn from the model and predicted back: ``u - E(u | Z u + e)``
+        has exactly the covariance of the effects given the data.
+        """
+        evaluation, rows = self.fit.evaluation, self.fit.rows
+        factors = self.fit.likelihood.products.factors
+        Z = [
+            [sparse.csr_array((z, (c, np.arange(len(c)))), shape=(s.n_levels, len(c))) for z in Zs]
+            for Zs, c, s in zip(rows.Z, rows.codes, factors, strict=True)
+        ]
+        own = [(Za * Za).sum(axis=1) for Za in Z[self.f]]
+        if not np.allclose(own, np.einsum("aaj->aj", factors[self.f].ZZ)):
+            raise ModelError("too many levels to draw jointly with a residual structure")
+        out = np.empty((n, *self.coefficients.shape))
+        for start in range(0, n, _DRAWS):
+            m = min(_DRAWS, n - start)
+            e = rng.standard_normal((self.fit.n, m))
+            R = [np.stack([(Za @ e).T for Za in Zs], axis=1) for Zs in Z]
+            u = []
+            for f, (T, sums) in enumerate(zip(evaluation.eliminated.T, factors, strict=True)):
+                u.append(
+                    np.einsum("ab,mbj->maj", T, rng.standard_normal((m, sums.k, sums.n_levels)))
+                )
+                shares = self.fit.likelihood.products.multiply(f, u[f])
+                R = [r + share for r, share in zip(R, shares, strict=True)]
+            error = u[self.f] - evaluation.eliminated.solve(R)[self.f]
+            out[start : start + m] = np.einsum("ab,mbj->mja", self.total, error)
+        return self.fit.estimate.sigma * out
 
     def _joint_root(self) -> Array:
         """A root of the covariance of all effects of the factor given the fixed ones."""
         J, k = self.coefficients.shape
-        if J * k > _LARGEST:
-            raise ModelError(
-                f"{J * k} effects beside those of another factor "
-                f"are too many to draw jointly; at most {_LARGEST}"
-            )
         factors = self.fit.likelihood.products.factors
         blocks = []
         for start in range(0, J * k, _CHUNK):
@@ -325,8 +357,8 @@ def _notes(levels: Levels, columns: IntArray) -> tuple[str, ...]:
     missing = int(np.isnan(levels.raw[0]).any(axis=1).sum())
     if missing:
         notes.append(
-            f"{missing} levels have too few rows for coefficients of their own: no-pooling "
-            "estimates are missing."
+            f"Too few rows for coefficients of their own: {counted(missing, 'level')}, whose "
+            "no-pooling estimates are missing."
         )
     G = levels.fit.estimate.covariances[levels.f]
     if (G.diagonal()[columns] == 0.0).any():

@@ -23,7 +23,7 @@ from mixedfit.eb.unequal_likelihood import (
     UnequalFit,
     fit_unequal,
 )
-from mixedfit.eb.units import read_labels, read_units, refuse
+from mixedfit.eb.units import counted, read_labels, read_units, refuse
 from mixedfit.errors import DataError, ModelError
 
 __all__ = ["one_way", "one_way_summary"]
@@ -177,7 +177,9 @@ def _shrink(groups: Groups, labels: pd.Index, uncertainty: Way, level: float) ->
 def _check(groups: Groups) -> None:
     J = len(groups.n)
     if J < 3:
-        raise ModelError(f"{J} group(s) cannot show how means and variances differ; give 3 or more")
+        raise ModelError(
+            f"{counted(J, 'group')} cannot show how means and variances differ; give 3 or more"
+        )
     if not (groups.n > 1.0).any():
         raise ModelError("every group has one observation: nothing tells means from variances")
     if groups.ss.sum() == 0.0:

@@ -70,7 +70,7 @@ class Integrate:
         Of the half-normal or half-Cauchy, in the units of the estimates. By default the standard
         deviation of the raw estimates about their mean, which is weak: tau is below it.
     points : int
-        Nodes of the quadrature.
+        Nodes of the quadrature; fewer are used where fewer do.
     """
 
     prior: Hyperprior = "flat"

@@ -177,9 +177,7 @@ def _risk(v: Array, target: _Target, factor: float, move: Array, held: BoolArray
 def _result(
     data: Estimates, target: _Target, factor: float, move: Array, sizes: tuple[float, float]
 ) -> Shrinkage:
-    S, risk = sizes
-    J, p = len(data.y), len(target.b)
-    raw = float(data.v.sum())
+    J = len(data.y)
     missing = np.full(J, np.nan)
     distance = np.where(target.residuals == 0.0, 1.0, target.residuals)
     posterior = pd.DataFrame(
@@ -194,14 +192,6 @@ def _result(
             "weight": np.where(target.residuals == 0.0, factor, 1.0 + move / distance),
         }
     )
-    heterogeneity = {
-        "Q": S,
-        "df": float(J - p),
-        "p": float(stats.chi2.sf(S, J - p)),
-        "risk": risk,
-        "risk_raw": raw,
-        "saved": 1.0 - risk / raw,
-    }
     notes = ["James-Stein estimates have no posterior spread; for intervals use normal_means()."]
     if factor < 0.0:
         notes.append(
@@ -217,10 +207,25 @@ def _result(
         method="james-stein",
         family="normal",
         behaviour=_PointEstimates(),
-        heterogeneity=pd.Series(heterogeneity, name="heterogeneity"),
+        heterogeneity=_sizes(data, target, *sizes),
         prior_name=f"none (toward {target.words})",
+        uncertainty="",
         notes=tuple(notes),
     )
+
+
+def _sizes(data: Estimates, target: _Target, S: float, risk: float) -> pd.Series:
+    df = len(data.y) - len(target.b)
+    raw = float(data.v.sum())
+    values = {
+        "Q": S,
+        "df": float(df),
+        "p": float(stats.chi2.sf(S, df)),
+        "risk": risk,
+        "risk_raw": raw,
+        "saved": 1.0 - risk / raw,
+    }
+    return pd.Series(values, name="heterogeneity")
 
 
 class _PointEstimates(Behaviour):

@@ -13,7 +13,7 @@ from scipy import stats
 
 from mixedfit.arrays import Array, BoolArray
 from mixedfit.eb.shrinkage import Behaviour, Shrinkage, check_level
-from mixedfit.eb.units import read_labels, read_units, refuse
+from mixedfit.eb.units import counted, read_labels, read_units, refuse
 from mixedfit.eb.variance_prior import (
     VariancePrior,
     fit_prior,
@@ -142,7 +142,8 @@ def _fitted(
     if zero:
         half = " More than half are 0: the prior is unreliable." if 2 * zero > used.sum() else ""
         notes.append(
-            f"{zero} variances are 0; the prior took them as 1e-5 of the median variance.{half}"
+            f"Zero: {counted(zero, 'variance')}, taken as 1e-5 of the median variance for the "
+            f"prior.{half}"
         )
     if np.isinf(prior.df):
         notes.append(
@@ -151,7 +152,9 @@ def _fitted(
         )
     if used.all():
         return prior, tuple(notes)
-    notes.append(f"{int((~used).sum())} units have no degrees of freedom; they get the prior.")
+    notes.append(
+        f"Without degrees of freedom: {counted(int((~used).sum()), 'unit')}, given the prior."
+    )
     return _extended(prior, covariate, used), tuple(notes)
 
 
@@ -351,6 +354,7 @@ def _effects_table(
     with np.errstate(divide="ignore", invalid="ignore"):
         sd = np.where(total > 2.0, se * np.sqrt(total / (total - 2.0)), np.inf)
     sd[np.isinf(total)] = se[np.isinf(total)]
+    known = own["prior_df"].to_numpy() > 1e6
     effects = _effect_variance(t, unscaled, total, proportion, own["prior_scale"].to_numpy())
     return pd.DataFrame(
         {
@@ -365,7 +369,7 @@ def _effects_table(
             "df": total,
             "p": p,
             "p_adjusted": stats.false_discovery_control(p),
-            "log_odds": _log_odds(t, unscaled, total, proportion, effects),
+            "log_odds": _log_odds(t, unscaled, total, known, proportion, effects),
             "variance": variance,
         }
     )
@@ -399,13 +403,14 @@ def _effect_variance(
     return float(np.mean(np.clip(found, 0.1**2 / centre, 4.0**2 / centre)))
 
 
-def _log_odds(t: Array, unscaled: Array, df: Array, proportion: float, effects: float) -> Array:
+def _log_odds(
+    t: Array, unscaled: Array, df: Array, known: BoolArray, proportion: float, effects: float
+) -> Array:
     """Log posterior odds of an effect other than 0, shape (J,)."""
     r = (unscaled**2 + effects) / unscaled**2
-    infinite = np.isinf(df)
-    finite_df = np.where(infinite, 1.0, df)
-    kernel = (1.0 + finite_df) / 2.0 * np.log((t**2 + finite_df) / (t**2 / r + finite_df))
-    kernel = np.where(infinite, t**2 * (1.0 - 1.0 / r) / 2.0, kernel)
+    kernel = (1.0 + df) / 2.0 * np.log((t**2 + df) / (t**2 / r + df))
+    # Under an infinite prior df the variances are known, however many df they were pooled from.
+    kernel = np.where(known, t**2 * (1.0 - 1.0 / r) / 2.0, kernel)
     return np.log(proportion / (1.0 - proportion)) - np.log(r) / 2.0 + kernel
 
 

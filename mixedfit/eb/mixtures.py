@@ -68,8 +68,10 @@ def mixture_quantiles(
             z = (x - m) / s
             return weights @ (np.exp(-0.5 * z * z) / s) / np.sqrt(2.0 * np.pi)
 
+        mean, variance = mixture_moments(weights, m, s**2)
         for i, p in enumerate(probabilities):
-            out[i, part] = quantiles(p, cdf, density, low, high)
+            guess = np.clip(mean + ndtri(p) * np.sqrt(variance), low, high)
+            out[i, part] = quantiles(p, cdf, density, low, high, guess)
     return out
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -102,6 +103,7 @@ def normal_means(
     """
     check_level(level)
     data = read_estimates(estimate, se, X, labels)
+    encode = partial(_encode, data.names)
     if isinstance(prior, Normal):
         if X is not None:
             raise DataError("a stated prior has a stated mean; leave X out")
@@ -112,11 +114,11 @@ def normal_means(
     if prior == "normal":
         if mode is not None or grid is not None:
             raise DataError("mode and grid belong to priors other than the normal")
-        return shrink_normal(data, method, test, uncertainty, level, _encoder(data, X))
+        return shrink_normal(data, method, test, uncertainty, level, encode)
     if read_method(method) not in ("reml", "ml"):
         raise DataError(f"a {prior} prior is fitted by maximum likelihood, not by {method!r}")
     options = (X is not None, mode, grid)
-    return _other(data, prior, options, uncertainty, level, _encoder(data, X))
+    return _other(data, prior, options, uncertainty, level, encode)
 
 
 def _other(
@@ -146,17 +148,15 @@ def _other(
     return shrink_shape(data, prior, shift if centred else None, level, encode, uncertainty)
 
 
-def _encoder(data: Estimates, X: Any) -> Any:
-    def encode(new: Any) -> Array:
-        if X is None:
-            if new is not None:
-                raise DataError("the model has no covariates; leave X out")
-            return np.ones((1, 1))
-        if new is None:
-            raise DataError(f"the model has covariates; give X with {', '.join(data.names[1:])}")
-        return read_new(new, data.names)
-
-    return encode
+def _encode(names: tuple[str, ...], new: Any) -> Array:
+    """Rows of X for new units of a model with these columns."""
+    if len(names) == 1:
+        if new is not None:
+            raise DataError("the model has no covariates; leave X out")
+        return np.ones((1, 1))
+    if new is None:
+        raise DataError(f"the model has covariates; give X with {', '.join(names[1:])}")
+    return read_new(new, names)
 
 
 class _Stated(Behaviour):

@@ -280,8 +280,10 @@ class NormalModel(Behaviour):
                 f"{options.prior} prior; use mf.eb.Integrate('half-normal', scale=...)"
             )
         scale = 0.5 * np.log(float(self.fit.units.scale[0]))
+        # With many units log tau is all but normal, and 41 points over 12 deviations are plenty.
+        points = options.points if len(self.fit.data.y) < 1000 else min(options.points, 41)
         nodes = nodes_on_line(
-            lambda x: self.log_density(x, options), scale - 25.0, scale + 25.0, options.points
+            lambda x: self.log_density(x, options), scale - 25.0, scale + 25.0, points
         )
         return Nodes(np.exp(nodes.at), nodes.weights)
 
@@ -497,7 +499,11 @@ def _tails(level: float) -> tuple[float, float]:
     return 0.5 * (1.0 - level), 0.5 * (1.0 + level)
 
 
-def _parts(total: int, width: int, size: int = 4_000_000) -> list[slice]:
-    """Slices of 0 to total with at most `size` numbers when each has `width`."""
-    step = max(1, size // max(width, 1))
+# Numbers held at once where units meet many tau^2.
+_HELD = 4_000_000
+
+
+def _parts(total: int, width: int) -> list[slice]:
+    """Slices of 0 to total with at most `_HELD` numbers when each has `width`."""
+    step = max(1, _HELD // max(width, 1))
     return [slice(start, min(start + step, total)) for start in range(0, total, step)]

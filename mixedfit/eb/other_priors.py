@@ -12,7 +12,7 @@ from mixedfit.arrays import Array, IntArray
 from mixedfit.eb.estimates import Estimates, enough_units
 from mixedfit.eb.hyperparameters import Uncertainty, read_uncertainty
 from mixedfit.eb.mixture_posterior import MixtureModel
-from mixedfit.eb.mixture_weights import maximise_weights_in_chunks
+from mixedfit.eb.mixture_weights import Weights, maximise_weights_in_chunks
 from mixedfit.eb.prior_likelihood import SHAPES, PriorFit, fit_prior
 from mixedfit.eb.prior_mixtures import LaplaceMixture, MixturePrior, NormalMixture, UniformMixture
 from mixedfit.eb.prior_uncertainty import AveragedModel, averaged
@@ -108,6 +108,33 @@ def shrink_mixture(
     """
     y, s = data.y - mode, data.se
     prior = _grid_prior(y, s, name, grid)
+    solved = _solve(prior, y, s)
+    kept = np.flatnonzero(solved.w > 1e-7)
+    fitted = _columns(prior, kept, solved.w[kept] / solved.w[kept].sum())
+    none = np.zeros(0)
+    centre = np.full(len(y), mode)
+    model = MixtureModel(fitted, centre, data.y, s, None, none, np.zeros((0, 0)))
+    values = _described(fitted, mode)
+    return _tabulate(
+        data,
+        model,
+        name,
+        level,
+        prior=values,
+        prior_se=pd.Series(np.nan, index=values.index, name="prior_se"),
+        coefficients=regression_table((), none, none, np.inf, level),
+        llf=model.llf,
+        notes=(
+            f"{len(kept)} of {len(prior.weights)} components have weight; the log-likelihood is "
+            f"within {solved.gap:.1g} of the highest on this grid.",
+        ),
+        components=_components(fitted),
+        uncertainty="plugin",
+    )
+
+
+def _solve(prior: MixturePrior, y: Array, s: Array) -> Weights:
+    """Weights of the components that make the estimates likeliest."""
     K = len(prior.weights)
     top = np.empty(len(y))
     for start in range(0, len(y), max(1, _CHUNK // K)):
@@ -125,29 +152,7 @@ def shrink_mixture(
         L = prior.log_components(middles, widths)
         return np.exp(L - L.max(axis=1)[:, None]), counts
 
-    solved = maximise_weights_in_chunks(densities, len(y), K, compressed)
-    kept = np.flatnonzero(solved.w > 1e-7)
-    fitted = _columns(prior, kept, solved.w[kept] / solved.w[kept].sum())
-    none = np.zeros(0)
-    centre = np.full(len(y), mode)
-    model = MixtureModel(fitted, centre, data.y, s, None, none, np.zeros((0, 0)))
-    values = _described(fitted, mode)
-    return _tabulate(
-        data,
-        model,
-        name,
-        level,
-        prior=values,
-        prior_se=pd.Series(np.nan, index=values.index, name="prior_se"),
-        coefficients=regression_table((), none, none, np.inf, level),
-        llf=model.llf,
-        notes=(
-            f"{len(kept)} of {K} components have weight; the log-likelihood is within "
-            f"{solved.gap:.1g} of the highest on this grid.",
-        ),
-        components=_components(fitted),
-        uncertainty="plugin",
-    )
+    return maximise_weights_in_chunks(densities, len(y), K, compressed)
 
 
 def _alike(y: Array, s: Array) -> tuple[Array, Array, Array]:

@@ -12,10 +12,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import digamma, expit, gammaln, log_expit, log_ndtr, logit
+from scipy.special import digamma, expit, gammaln, log_expit, logit
 
 from mixedfit.arrays import Array, BoolArray
-from mixedfit.eb.prior_mixtures import LaplaceMixture, MixturePrior, NormalMixture
+from mixedfit.eb.prior_mixtures import (
+    LaplaceMixture,
+    MixturePrior,
+    NormalMixture,
+    log_exponential_side,
+)
 
 __all__ = ["SHAPES", "MarginalLikelihood", "PriorFit", "PriorShape", "fit_prior"]
 
@@ -104,21 +109,13 @@ def _laplace(d: Array, s: Array, log_scale: float) -> tuple[Array, Array, Array]
     """A Laplace prior's log marginal density and its derivatives in log scale and in d."""
     rate = np.exp(-log_scale)
     z, shift = d / s, rate * s
-    left_z, right_z = -z - shift, z - shift
-    left_p, right_p = log_ndtr(left_z), log_ndtr(right_z)
-    left, right = rate * d + left_p, -rate * d + right_p
+    left, left_slope = log_exponential_side(z, shift)
+    right, right_slope = log_exponential_side(-z, shift)
     both = np.logaddexp(left, right)
-    value = np.log(0.5 * rate) + 0.5 * shift**2 + both
+    value = np.log(0.5 * rate) + both
     to_left, to_right = np.exp(left - both), np.exp(right - both)
-    hazard_left = np.exp(-0.5 * left_z**2 - _LOG_ROOT_2PI - left_p)
-    hazard_right = np.exp(-0.5 * right_z**2 - _LOG_ROOT_2PI - right_p)
-    in_rate = (
-        1.0 / rate
-        + rate * s**2
-        + to_left * (d - s * hazard_left)
-        + to_right * (-d - s * hazard_right)
-    )
-    return value, -rate * in_rate, rate * (to_left - to_right)
+    in_shift = to_left * left_slope + to_right * right_slope
+    return value, -1.0 - shift * in_shift, rate * (to_left - to_right)
 
 
 class Laplace(PriorShape):
@@ -297,10 +294,18 @@ class MarginalLikelihood:
         return -len(self.y) * (self(x)[0] + float(np.log(self.scale)))
 
     def starts(self) -> list[Array]:
-        """Where to search from."""
-        excess = float(np.mean(self.y**2 - self.s**2))
-        spread = np.sqrt(max(excess, 1e-4))
-        return [np.append(t, np.zeros(self.Q.shape[1])) for t in self.shape.starts(spread)]
+        """Where to search from: a moment estimate of the spread, and the spread of the estimates.
+
+        At a far too small spread the likelihood is flat, so the moment alone would not do.
+        """
+        w = self.s**-2.0
+        excess = float((w * self.y**2 - 1.0).sum() / w.sum())
+        none = np.zeros(self.Q.shape[1])
+        return [
+            np.append(theta, none)
+            for spread in (np.sqrt(max(excess, 1e-2)), 1.0)
+            for theta in self.shape.starts(spread)
+        ]
 
     def take(self, rows: Array) -> MarginalLikelihood:
         """Some of the units, in the same working parameters."""
@@ -348,8 +353,11 @@ class PriorFit:
     @property
     def natural(self) -> tuple[Array, Array]:
         """The shape's parameters and their standard errors, both (m,)."""
-        values, slopes = self.likelihood.shape.natural(self.theta, self.likelihood.scale)
+        shape = self.likelihood.shape
+        values, slopes = shape.natural(self.theta, self.likelihood.scale)
         variances = np.diag(self.covariance)[: len(values)]
+        if shape.names[0] == "pi0" and abs(self.theta[0]) > _FAR - 1e-3:
+            values[0] = round(values[0])  # at its limit a share is 0 or 1
         return values, np.abs(slopes) * np.sqrt(variances)
 
     @property

@@ -10,14 +10,40 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import log_ndtr
+from scipy.special import erfcx, log_ndtr
 
 from mixedfit.arrays import Array
 from mixedfit.eb.pieces import Pieces, log_interval
 
-__all__ = ["LaplaceMixture", "MixturePrior", "NormalMixture", "UniformMixture"]
+__all__ = [
+    "LaplaceMixture",
+    "MixturePrior",
+    "NormalMixture",
+    "UniformMixture",
+    "log_exponential_side",
+]
 
 _LOG_ROOT_2PI = 0.5 * np.log(2.0 * np.pi)
+_ROOT_2 = np.sqrt(2.0)
+
+
+def log_exponential_side(z: Array, shift: Array) -> tuple[Array, Array]:
+    """``log(exp(shift z + shift^2 / 2) Phi(-z - shift))`` and its derivative in shift.
+
+    The convolution of a standard normal with one side of an exponential, whatever the sizes: where
+    the exponent and the tail would cancel, their product is written with ``erfcx``.
+    """
+    u = z + shift
+    scaled = erfcx(u / _ROOT_2)
+    left = u < 0.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        tail = np.log(0.5 * np.where(left, 1.0, scaled)) - 0.5 * z**2
+        body = shift * z + 0.5 * shift**2 + log_ndtr(np.maximum(-u, 0.0))
+    far = u > 70.0
+    inverse = 1.0 / np.where(far, u, 1.0)
+    series = -inverse + 2.0 * inverse**3 - 10.0 * inverse**5
+    slope = np.where(far, series, u - np.sqrt(2.0 / np.pi) / scaled)
+    return np.where(left, body, tail), slope
 
 
 @dataclass(frozen=True)
@@ -144,13 +170,11 @@ class LaplaceMixture(MixturePrior):
     scale: float
 
     def log_components(self, d: Array, s: Array) -> Array:
-        rate = 1.0 / self.scale
-        z, shift = d / s, rate * s
-        common = np.log(rate) + 0.5 * shift**2
+        z, shift = d / s, s / self.scale
         out = np.empty((len(d), 3))
         out[:, 0] = -0.5 * z * z - _LOG_ROOT_2PI - np.log(s)
-        out[:, 1] = common + rate * d + log_ndtr(-z - shift)
-        out[:, 2] = common - rate * d + log_ndtr(z - shift)
+        out[:, 1] = log_exponential_side(z, shift)[0] - np.log(self.scale)
+        out[:, 2] = log_exponential_side(-z, shift)[0] - np.log(self.scale)
         return out
 
     def density(self, x: Array) -> Array:

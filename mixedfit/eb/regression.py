@@ -18,7 +18,8 @@ def regression_table(
     names: tuple[str, ...], b: Array, se: Array, df: float, level: float
 ) -> pd.DataFrame:
     """Coefficients with t (or z, infinite df) tests and intervals."""
-    stat = b / se
+    with np.errstate(divide="ignore", invalid="ignore"):
+        stat = b / se  # infinite where all estimates agree exactly
     critical = stats.t.ppf(0.5 + 0.5 * level, df)
     return pd.DataFrame(
         {

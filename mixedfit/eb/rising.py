@@ -27,7 +27,7 @@ def log1p_less(t: Array) -> Array:
     """``log(1 + t) - t`` for t > -1, without cancellation near 0."""
     t = np.asarray(t, dtype=float)
     small = np.abs(t) < _SMALL
-    out = np.log1p(t) - t
+    out = np.asarray(np.log1p(t) - t)
     near = t[small]
     out[small] = near**2 * np.polynomial.polynomial.polyval(near, _SERIES)
     return out
@@ -40,19 +40,26 @@ def log_rising_excess(a: Array, k: Array) -> tuple[Array, Array, Array]:
     ----------
     a : array
         Positive, finite.
-    k : array of the same shape
-        At least 0.
+    k : array
+        At least 0; of a shape that broadcasts with that of a.
 
     Returns
     -------
-    F, F1, F2 : arrays of the same shape
+    F, F1, F2 : arrays
+        Of the common shape.
     """
-    a, k = np.broadcast_arrays(np.asarray(a, dtype=float), np.asarray(k, dtype=float))
-    out = np.empty((3, *a.shape))
+    a, k = np.asarray(a, dtype=float), np.asarray(k, dtype=float)
+    if a.size == 1:  # one population for all: its own part is computed once
+        values = _by_stirling(a, k) if float(a.ravel()[0]) >= _LARGE else _by_gamma(a, k)
+        return values[0], values[1], values[2]
+    a, k = np.broadcast_arrays(a, k)
     large = a >= _LARGE
-    small = ~large
+    if large.all() or not large.any():
+        values = _by_stirling(a, k) if large.all() else _by_gamma(a, k)
+        return values[0], values[1], values[2]
+    out = np.empty((3, *a.shape))
     out[:, large] = _by_stirling(a[large], k[large])
-    out[:, small] = _by_gamma(a[small], k[small])
+    out[:, ~large] = _by_gamma(a[~large], k[~large])
     return out[0], out[1], out[2]
 
 
@@ -68,7 +75,15 @@ def _by_gamma(a: Array, k: Array) -> Array:
 
 
 def _trigamma(x: Array) -> Array:
-    return special.zeta(2.0, x)
+    """``psi'(x)``: its asymptotic series, exact to rounding from 30 on, or Hurwitz's zeta."""
+    r = 1.0 / x
+    q = r * r
+    series = 1.0 + q * (1 / 6 - q * (1 / 30 - q * (1 / 42 - q * (1 / 30 - q * 5 / 66))))
+    out = np.asarray(r * series + 0.5 * q)
+    small = np.asarray(x) < _LARGE
+    if small.any():
+        out[small] = special.zeta(2.0, np.asarray(x)[small])
+    return out
 
 
 def _by_stirling(a: Array, k: Array) -> Array:

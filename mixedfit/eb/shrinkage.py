@@ -95,7 +95,7 @@ class Shrinkage:
     prior_name : str
         The prior in words.
     uncertainty : str
-        How the uncertainty of the prior's parameters enters the posterior.
+        How the uncertainty of the prior's parameters enters the posterior; empty without a prior.
     level : float
         Of all intervals.
     notes : tuple of str
@@ -268,9 +268,10 @@ class Shrinkage:
             ("Family", self.family),
             ("Prior", self.prior_name or self.family),
             ("Estimated by", self.method),
-            ("Uncertainty of the prior", self.uncertainty),
             ("Units", str(self.n_units)),
         ]
+        if self.uncertainty:
+            facts.insert(3, ("Uncertainty of the prior", self.uncertainty))
         if np.isfinite(self.llf):
             facts.append(("Log-likelihood", f"{self.llf:.4f}"))
         tables = [_parameters(self.prior, self.prior_se)]
@@ -278,7 +279,10 @@ class Shrinkage:
             tables.append(_coefficients(self.coefficients))
         if self.heterogeneity is not None:
             tables.append(_series("Heterogeneity", self.heterogeneity))
-        tables.append(_units(self.posterior, self.level))
+        units = self.posterior.iloc[:_ROWS_SHOWN]
+        if self.mse is not None:
+            units = units.assign(mse=self.mse.to_numpy()[:_ROWS_SHOWN])
+        tables.append(_units(units, self.n_units - len(units), self.level))
         return Summary("Empirical Bayes", facts, tables, self.notes)
 
     def __repr__(self) -> str:
@@ -329,13 +333,38 @@ def _series(title: str, values: pd.Series) -> Table:
     return Table(title, [TableColumn("", names, "left"), TableColumn("value", cells)])
 
 
-def _units(posterior: pd.DataFrame, level: float) -> Table:
-    shown = posterior.iloc[:_ROWS_SHOWN]
+# Columns of the units table that are in the units of the estimates.
+_MEASURED = ("estimate", "se", "mean", "sd", "lower", "upper")
+
+
+def _cells(numbers: pd.DataFrame, name: str, decimals: int | None) -> list[str]:
+    """One column as text; measured columns share their decimals."""
+    values = numbers[name]
+    if pd.api.types.is_integer_dtype(values.dtype):
+        return [str(value) for value in values]
+    if name == "lfsr":
+        return format_p_values(values)
+    if name in _MEASURED and decimals is not None:
+        return [f"{v:.{decimals}f}" if np.isfinite(v) else format_numbers([v])[0] for v in values]
+    return format_numbers(values)
+
+
+def _decimals(numbers: pd.DataFrame) -> int | None:
+    """Decimals that give a typical standard error three digits; None where too many."""
+    for name in ("se", "sd"):
+        sizes = numbers[name][numbers[name] > 0.0] if name in numbers else ()
+        if len(sizes):
+            decimals = 2 - int(np.floor(np.log10(np.median(sizes))))
+            return max(decimals, 0) if decimals <= 6 else None
+    return None
+
+
+def _units(shown: pd.DataFrame, left: int, level: float) -> Table:
     numbers = shown.select_dtypes("number").drop(columns="label", errors="ignore")
+    decimals = _decimals(numbers)
     columns = [
         TableColumn("unit", [str(label) for label in shown["label"]], "left"),
-        *(TableColumn(str(name), format_numbers(numbers[name])) for name in numbers.columns),
+        *(TableColumn(str(c), _cells(numbers, str(c), decimals)) for c in numbers.columns),
     ]
-    left = len(posterior) - len(shown)
     notes = [f"  ... and {left} more units"] if left else []
     return Table(f"Units ({100 * level:g}% intervals)", columns, notes)

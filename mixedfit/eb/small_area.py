@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -83,9 +84,8 @@ def fay_herriot(
     """
     check_level(level)
     design, estimates = _read(formula, data, se, labels)
-    result = shrink_normal(
-        estimates, method, test, uncertainty, level, lambda new: _rows_of(design, new)
-    )
+    encode = partial(_rows_of, design)
+    result = shrink_normal(estimates, method, test, uncertainty, level, encode)
     model = result.behaviour
     assert isinstance(model, NormalModel)
     bootstrap = isinstance(read_uncertainty(uncertainty), Bootstrap)

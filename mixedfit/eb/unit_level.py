@@ -264,71 +264,123 @@ def _labels(frame: Frame, area: str) -> pd.Index:
     return pd.Index(np.asarray(column.categorical()) if isinstance(column, Labels) else column)
 
 
-def _tabulate(model: NestedError, population: _Population, level: float) -> Shrinkage:
+@dataclass(frozen=True)
+class _AreaMeans:
+    """Estimated means of m areas; arrays of shape (m,) unless said otherwise.
+
+    Attributes
+    ----------
+    direct, se : array
+        Survey regression estimates and their standard errors; missing without sampled rows.
+    mean : array
+    gamma : array
+        Weight of an area's own rows.
+    own : array of shape (m, p)
+        How each prediction depends on b.
+    rest : array
+        Share of the population that was not sampled.
+    noise : array
+        Error variance of a finite population's unsampled units.
+    g1, g2, g3, bias : array
+        Parts of the mean squared error of the prediction.
+    n : array
+    """
+
+    direct: Array
+    se: Array
+    mean: Array
+    gamma: Array
+    own: Array
+    rest: Array
+    noise: Array
+    g1: Array
+    g2: Array
+    g3: Array
+    bias: Array
+    n: Array
+
+    @property
+    def mse(self) -> Array:
+        """Mean squared errors, the variances estimated."""
+        known = self.g1 + self.g2 + 2.0 * self.g3 - self.bias
+        return self.rest**2 * known + self.noise
+
+    @property
+    def sd(self) -> Array:
+        """Standard deviations given the variances."""
+        return np.sqrt(self.rest**2 * (self.g1 + self.g2) + self.noise)
+
+
+def _estimate(model: NestedError, population: _Population) -> _AreaMeans:
     known = population.place >= 0
-    place = population.place
-    n = np.where(known, model.n[place], 0.0)
+    n = np.where(known, model.n[population.place], 0.0)
     between, within = model.variances
     if within <= 0.0:
         raise ModelError("the rows do not vary within areas; there is no error to model")
     b = model.fit.estimate.beta
     gamma = n * between / (within + n * between)
-    x, y = model.x_mean[place], np.where(known, model.y_mean[place], np.nan)
-    residual = np.where(known, model.y_mean[place] - x @ b, 0.0)
+    x = np.where(known[:, None], model.x_mean[population.place], 0.0)
+    y = np.where(known, model.y_mean[population.place], 0.0)
     # Only the units that were not sampled are predicted: the whole area when it is infinite.
     sampled = n / population.sizes
-    rest = np.ones_like(n)  # the share that was not
-    outside = population.means
-    if np.isfinite(population.sizes).any():
-        rest = 1.0 - sampled
-        share = np.where(sampled < 1.0, sampled, 0.0)[:, None]
-        outside = (population.means - share * np.where(known[:, None], x, 0.0)) / (1.0 - share)
-    predicted = outside @ b + gamma * residual
-    mean = rest * predicted + np.where(known, sampled * np.nan_to_num(y), 0.0)
-    own = outside - gamma[:, None] * np.where(known[:, None], x, 0.0)
-    g1 = between * within / (within + n * between)
-    g2 = np.einsum("jp,pq,jq->j", own, model.b_covariance, own)
+    rest = 1.0 - sampled
+    share = np.where(sampled < 1.0, sampled, 0.0)[:, None]
+    outside = (population.means - share * x) / (1.0 - share)
+    predicted = outside @ b + gamma * (y - x @ b)
+    own = outside - gamma[:, None] * x
     g3, bias = _through_variances(model, n)
-    noise = np.where(np.isfinite(population.sizes), rest * within / population.sizes, 0.0)
-    mse = rest**2 * (g1 + g2 + 2.0 * g3 - bias) + noise
-    sd = np.sqrt(rest**2 * (g1 + g2) + noise)
-    half = stats.norm.ppf(0.5 + 0.5 * level) * np.sqrt(mse)
-    direct = y + np.einsum("jp,p->j", population.means - np.where(known[:, None], x, np.nan), b)
-    with np.errstate(divide="ignore"):
-        se = np.where(known, np.sqrt(within / n), np.nan)
+    finite = np.isfinite(population.sizes)
+    return _AreaMeans(
+        direct=np.where(known, y + (population.means - x) @ b, np.nan),
+        se=np.sqrt(within / np.where(known, n, np.nan)),
+        mean=rest * predicted + sampled * y,
+        gamma=gamma,
+        own=own,
+        rest=rest,
+        noise=np.where(finite, rest * within / population.sizes, 0.0),
+        g1=between * within / (within + n * between),
+        g2=np.einsum("jp,pq,jq->j", own, model.b_covariance, own),
+        g3=g3,
+        bias=bias,
+        n=n,
+    )
+
+
+def _tabulate(model: NestedError, population: _Population, level: float) -> Shrinkage:
+    areas = _estimate(model, population)
+    half = stats.norm.ppf(0.5 + 0.5 * level) * np.sqrt(areas.mse)
     posterior = pd.DataFrame(
         {
             "label": population.areas,
-            "estimate": direct,
-            "se": se,
-            "mean": mean,
-            "sd": sd,
-            "lower": mean - half,
-            "upper": mean + half,
-            "weight": gamma,
-            "n": n.astype(np.int64),
+            "estimate": areas.direct,
+            "se": areas.se,
+            "mean": areas.mean,
+            "sd": areas.sd,
+            "lower": areas.mean - half,
+            "upper": areas.mean + half,
+            "weight": areas.gamma,
+            "n": areas.n.astype(np.int64),
         }
     )
-    errors = np.sqrt(np.diag(model.variance_covariance))
     names = ["between", "within"]
+    errors = np.sqrt(np.diag(model.variance_covariance))
+    terms = tuple(map(str, model.fit.design.names))
     bse = np.sqrt(np.diag(model.b_covariance))
     return Shrinkage(
         prior=pd.Series(model.variances, index=names, name="prior"),
         prior_se=pd.Series(errors, index=names, name="prior_se"),
-        coefficients=regression_table(
-            tuple(map(str, model.fit.design.names)), b, bse, np.inf, level
-        ),
+        coefficients=regression_table(terms, model.fit.estimate.beta, bse, np.inf, level),
         posterior=posterior,
         llf=model.fit.llf,
         method=model.fit.method,
         family="nested-error",
-        behaviour=_Areas(model, own, mean, rest, noise, gamma, n),
+        behaviour=_Areas(model, areas),
         prior_name="normal",
         level=level,
         notes=(
             "Intervals rest on mse, which counts the uncertainty of the variances; sd does not.",
         ),
-        mse=pd.Series(mse, index=population.areas, name="mse"),
+        mse=pd.Series(areas.mse, index=population.areas, name="mse"),
     )
 
 
@@ -347,24 +399,12 @@ def _through_variances(model: NestedError, n: Array) -> tuple[Array, Array]:
 class _Areas(Behaviour):
     """Joint draws of the area means given the variances: b shared, effects independent."""
 
-    def __init__(
-        self,
-        model: NestedError,
-        own: Array,
-        mean: Array,
-        rest: Array,
-        noise: Array,
-        gamma: Array,
-        n: Array,
-    ) -> None:
-        self.model = model
-        self.own, self.mean, self.rest, self.noise = own, mean, rest, noise
-        self.gamma, self.n = gamma, n
+    def __init__(self, model: NestedError, areas: _AreaMeans) -> None:
+        self.model, self.areas = model, areas
 
     def sample(self, n: int, rng: np.random.Generator) -> Array:
-        between, within = self.model.variances
+        areas = self.areas
         root = np.linalg.cholesky(self.model.b_covariance)
-        shared = rng.standard_normal((n, len(root))) @ root.T @ self.own.T
-        g1 = between * within / (within + self.n * between)
-        alone = np.sqrt(self.rest**2 * g1 + self.noise)
-        return self.mean + self.rest * shared + alone * rng.standard_normal((n, len(alone)))
+        shared = rng.standard_normal((n, len(root))) @ root.T @ areas.own.T
+        alone = np.sqrt(areas.rest**2 * areas.g1 + areas.noise)
+        return areas.mean + areas.rest * shared + alone * rng.standard_normal((n, len(alone)))

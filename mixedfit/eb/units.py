@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from mixedfit.arrays import Array, BoolArray
 from mixedfit.errors import DataError
 
-__all__ = ["read_covariates", "read_labels", "read_units", "refuse"]
+__all__ = ["counted", "read_covariates", "read_labels", "read_units", "refuse"]
 
 
 def read_units(name: str, values: ArrayLike, n: int | None = None, like: str = "") -> Array:
@@ -54,10 +54,19 @@ def refuse(name: str, bad: BoolArray, what: str, remedy: str) -> None:
     """Raise a `DataError` that counts the bad units and names the first, where there are any."""
     places = np.flatnonzero(bad)
     if len(places):
-        units = "unit" if len(places) == 1 else "units"
-        raise DataError(
-            f"{name} {what} {len(places)} {units} (the first at place {places[0]}); {remedy}"
-        )
+        units = counted(len(places), "unit")
+        raise DataError(f"{name} {what} {units} (the first at place {places[0]}); {remedy}")
+
+
+def counted(n: int, noun: str) -> str:
+    """A number with its noun.
+
+    Examples
+    --------
+    >>> counted(1, "unit"), counted(3, "unit")
+    ('1 unit', '3 units')
+    """
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def read_labels(labels: Sequence[Any] | pd.Index | None, values: Any, n: int) -> pd.Index:
