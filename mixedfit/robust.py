@@ -9,7 +9,8 @@ where A_j = I (CR0), or makes the covariance exact when V is right (CR2):
     A_j = D_j' B_j^{-1/2} D_j,   D_j'D_j = V_jj,   B_j = D_j (V_jj - X_j M X_j') D_j'
 
 (Bell & McCaffrey 2002, Surv. Methodol. 28; Pustejovsky & Tipton 2018, J. Bus. Econ. Stat. 36).
-Clusters may cut across the model's groups: W mixes the rows of different clusters then. No matrix
+Clusters may cut across the model's groups: W mixes the rows of different clusters then, and what
+those share is left out, as in any estimator that takes clusters as independent. No matrix
 is larger than a cluster's, and those of large clusters shrink to the rank of their effects.
 
 Everything is in working coordinates and relative to sigma^2.
@@ -23,6 +24,7 @@ from functools import cached_property
 from typing import Any, Literal, cast, get_args
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import sparse
 
@@ -32,6 +34,8 @@ from mixedfit.deletion import weighted_rows
 from mixedfit.errors import ModelError
 from mixedfit.fit import Fit
 from mixedfit.influence import grouping_of
+from mixedfit.residual import Whitening
+from mixedfit.residual_likelihood import ResidualEvaluation
 from mixedfit.threads import one_thread
 
 __all__ = ["RobustKind", "check_kind", "chosen_inference", "default_cluster", "robust_inference"]
@@ -42,6 +46,8 @@ RobustKind = Literal["CR0", "CR1", "CR2"]
 _NOTHING = 1e-10
 # Numbers held at once by a batch of clusters.
 _ROOM = 4_000_000
+# Clusters times rows beyond which correlations between clusters take too much room.
+_MOST = 50_000_000
 
 
 def check_kind(kind: str) -> RobustKind:
@@ -68,8 +74,6 @@ def default_cluster(fit: Fit) -> str:
     for candidate in reversed(factors):
         if all(_nested(other.codes, candidate.codes) for other in factors):
             return candidate.name
-    if not factors:
-        raise ModelError("this fit has no grouping factor: name the clusters with cluster=")
     names = ", ".join(repr(factor.name) for factor in factors)
     raise ModelError(
         f"none of the grouping factors {names} nests the others: say which rows belong together "
@@ -77,11 +81,77 @@ def default_cluster(fit: Fit) -> str:
     )
 
 
+def _residual_groups(fit: Fit) -> pd.Series:
+    """The groups of the residual correlation of a fit without random effects."""
+    groups = None if fit.design.residual is None else fit.design.residual.groups
+    if groups is None:
+        raise ModelError("this fit has no grouping factor: name the clusters with cluster=")
+    return pd.Series(np.array(groups.labels)[groups.codes], name="the residual correlation")
+
+
 def _nested(inner: IntArray, outer: IntArray) -> bool:
     """Whether each level of one factor lies within one level of another."""
     first = np.full(int(inner.max()) + 1, -1, dtype=np.int64)
     first[inner] = outer
     return bool((first[inner] == outer).all())
+
+
+@dataclass(frozen=True)
+class _Residuals:
+    """Residual covariance R of the rows, relative to sigma^2.
+
+    Attributes
+    ----------
+    variances : array of shape (n,)
+        Diagonal of R.
+    whitening : Whitening or None
+        Of rows multiplied by ``root``, where residuals are correlated.
+    groups : int array of shape (n,) or None
+        Rows of different groups are uncorrelated; None where all are.
+    root : array of shape (n,)
+    """
+
+    variances: Array
+    whitening: Whitening | None
+    groups: IntArray | None
+    root: Array
+
+    @cached_property
+    def equal(self) -> bool:
+        """Whether R is a multiple of the identity."""
+        return self.groups is None and bool(np.ptp(self.variances) == 0.0)
+
+    def multiply(self, rows: Array) -> Array:
+        """``R v`` for each row v, (m, n) to (m, n)."""
+        if self.whitening is None:
+            return rows * self.variances
+        return self.whitening.multiply(rows / self.root) / self.root
+
+    def within(self, clusters: IntArray) -> bool:
+        """Whether residuals of different clusters are uncorrelated."""
+        return self.groups is None or _nested(self.groups, clusters)
+
+    def among(self, rows: IntArray, alone: bool) -> Array:
+        """R among the rows of clusters of one size, (b, s) to (b, s, s).
+
+        Rows of different clusters are uncorrelated unless ``alone``: each is then probed by itself.
+        """
+        b, s = rows.shape
+        out = np.zeros((b, s, s))
+        if self.groups is None:
+            out[:, np.arange(s), np.arange(s)] = self.variances[rows]
+            return out
+        for own in np.split(np.arange(b), b if alone else 1):
+            step = max(1, _ROOM // len(self.variances))
+            for start in range(0, s, step):
+                columns = np.arange(start, min(start + step, s))
+                probes = np.zeros((len(columns), len(self.variances)))
+                probes[np.arange(len(columns))[:, None], rows[own][:, columns].T] = 1.0
+                moved = self.multiply(probes)
+                out[own[:, None, None], np.arange(s)[:, None], columns] = np.moveaxis(
+                    moved[:, rows[own]], 0, 2
+                )
+        return out
 
 
 @dataclass(frozen=True)
@@ -94,59 +164,66 @@ class _WorkingModel:
     ZT : list of arrays of shape (n, k)
         Columns of each grouping factor times the square root of their effects' covariance.
     codes : tuple of int arrays of shape (n,)
-    R : array of shape (n,)
-        Residual variances.
+    residuals : _Residuals
     M : array of shape (p, p)
     e : array of shape (n,)
         Marginal residuals.
+    clusters : int array of shape (n,)
+    m : int
     """
 
     X: Array
     WX: Array
     ZT: list[Array]
     codes: tuple[IntArray, ...]
-    R: Array
+    residuals: _Residuals
     M: Array
     e: Array
+    clusters: IntArray
+    m: int
 
     @classmethod
-    def of(cls, fit: Fit) -> _WorkingModel:
-        if getattr(fit.design, "residual", None) is not None:
-            raise ModelError(
-                "robust covariances are not there yet for fits with a correlation or variance "
-                "structure of the residuals; use ddf='satterthwaite'"
-            )
-        rows, point = fit.rows, fit.evaluation
+    def of(cls, fit: Fit, clusters: IntArray, m: int) -> _WorkingModel:
+        point = fit.evaluation
+        rows = point.problem.rows.rows if isinstance(point, ResidualEvaluation) else fit.rows
         root = np.ones(fit.n) if rows.root_weights is None else rows.root_weights
-        WX = weighted_rows(fit, point.eliminated)[:-1] * root
-        ZT = [(T.T @ Z / root).T for Z, T in zip(rows.Z, point.eliminated.T, strict=True)]
-        e = (rows.y - point.remainder.b @ rows.X) / root
-        return cls((rows.X / root).T, WX.T, ZT, rows.codes, root**-2.0, point.remainder.P, e)
+        whitening = point.whitened.whitening if isinstance(point, ResidualEvaluation) else None
+        groups = point.problem.residual.groups if isinstance(point, ResidualEvaluation) else None
+        variances = (1.0 if whitening is None else whitening.sd**2) * root**-2.0
+        return cls(
+            (rows.X / root).T,
+            (weighted_rows(fit, point.eliminated)[:-1] * root).T,
+            [(T.T @ Z / root).T for Z, T in zip(rows.Z, point.eliminated.T, strict=True)],
+            rows.codes,
+            _Residuals(variances, whitening, None if groups is None else groups.codes, root),
+            point.remainder.P,
+            (rows.y - point.remainder.b @ rows.X) / root,
+            clusters,
+            m,
+        )
 
     @cached_property
-    def equal_residuals(self) -> bool:
-        """Whether all rows have the same residual variance."""
-        return bool(np.ptp(self.R) == 0.0)
+    def separate(self) -> bool:
+        """Whether residuals of different clusters are uncorrelated."""
+        return self.residuals.within(self.clusters)
 
     def covariance(self, rows: IntArray) -> Array:
         """V among the rows of clusters of one size, (b, s) to (b, s, s)."""
-        s = rows.shape[1]
-        V = np.zeros((*rows.shape, s))
-        V[:, np.arange(s), np.arange(s)] = self.R[rows]
+        V = self.residuals.among(rows, alone=not self.separate)
         for ZT, codes in zip(self.ZT, self.codes, strict=True):
             own, levels = ZT[rows], codes[rows]
             V += (own @ own.transpose(0, 2, 1)) * (levels[:, :, None] == levels[:, None, :])
         return V
 
 
-def _by_cluster(clusters: IntArray, m: int) -> Iterator[IntArray]:
-    """Rows of clusters of one size, (b, s), in batches."""
+def _by_cluster(clusters: IntArray, m: int, width: int) -> Iterator[IntArray]:
+    """Rows of clusters of one size, (b, s), in batches with room for b s ``width`` numbers."""
     order = np.argsort(clusters, kind="stable")
     sizes = np.bincount(clusters, minlength=m)
     starts = np.cumsum(sizes) - sizes
     for size in np.unique(sizes[sizes > 0]):
         members = np.flatnonzero(sizes == size)
-        step = max(1, _ROOM // int(size * size))
+        step = max(1, _ROOM // int(size * max(size, width)))
         for batch in np.split(members, np.arange(step, len(members), step)):
             yield order[starts[batch][:, None] + np.arange(size)]
 
@@ -197,33 +274,32 @@ def _corrected(model: _WorkingModel, rows: IntArray) -> Array:
     is residual, and A is the identity there.
     """
     X, WX = model.X[rows], model.WX[rows]
-    effects = _effect_columns(model, rows) if model.equal_residuals else None
+    effects = _effect_columns(model, rows) if model.residuals.equal else None
     if effects is None:
         return np.asarray(_correction(model.covariance(rows), X, model.M) @ WX)
     Q = np.linalg.qr(np.concatenate([effects, X], axis=2))[0]
     Qt = Q.transpose(0, 2, 1)
     own = Qt @ effects
-    V = own @ own.transpose(0, 2, 1) + model.R[0] * np.eye(Q.shape[2])
+    V = own @ own.transpose(0, 2, 1) + model.residuals.variances[0] * np.eye(Q.shape[2])
     inside = Qt @ WX
     return np.asarray(WX + Q @ (_correction(V, Qt @ X, model.M) @ inside - inside))
 
 
-def _adjusted_rows(model: _WorkingModel, clusters: IntArray, m: int, kind: RobustKind) -> Array:
+def _adjusted_rows(model: _WorkingModel, kind: RobustKind) -> Array:
     """``A_j (W X)_j M``, one a row, shape (n, p)."""
     if kind != "CR2":
         return model.WX @ model.M
     out = np.empty_like(model.WX)
-    for rows in _by_cluster(clusters, m):
+    for rows in _by_cluster(model.clusters, model.m, model.X.shape[1]):
         out[rows] = _corrected(model, rows)
     return out @ model.M
 
 
 def _sums(clusters: IntArray, m: int, left: Array, right: Array) -> Array:
     """``sum left_i right_i'`` within clusters, (n, a) and (n, b) to (m, a, b)."""
-    out = np.empty((m, left.shape[1], right.shape[1]))
-    for a, x in enumerate(left.T):
-        for b, y in enumerate(right.T):
-            out[:, a, b] = np.bincount(clusters, x * y, m)
+    out = np.zeros((m, left.shape[1], right.shape[1]))
+    for rows in _by_cluster(clusters, m, max(left.shape[1], right.shape[1])):
+        out[clusters[rows[:, 0]]] = left[rows].transpose(0, 2, 1) @ right[rows]
     return out
 
 
@@ -256,9 +332,19 @@ class _Clustered:
     moments give Satterthwaite's degrees of freedom, those of several rows Hotelling's.
     """
 
-    def __init__(self, model: _WorkingModel, clusters: IntArray, m: int, adjusted: Array) -> None:
-        self.m, self.M, p = m, model.M, adjusted.shape[1]
-        self.residual = _sums(clusters, m, adjusted * model.R[:, None], adjusted)
+    def __init__(self, model: _WorkingModel, adjusted: Array) -> None:
+        clusters, m = model.clusters, model.m
+        self.model, self.adjusted = model, adjusted
+        self.residual: Array | None = None
+        if model.separate:
+            moved = model.residuals.multiply(adjusted.T).T
+            self.residual = _sums(clusters, m, moved, adjusted)
+        elif m * len(clusters) > _MOST:
+            raise ModelError(
+                f"residuals of different clusters are correlated, and {m} clusters of "
+                f"{len(clusters)} rows are too many then: let clusters hold whole groups of the "
+                "residual correlation"
+            )
         self.fixed = _sums(clusters, m, model.X, adjusted)
         self.cells: list[tuple[IntArray, IntArray, int, Array]] = []
         for ZT, codes in zip(model.ZT, model.codes, strict=True):
@@ -266,23 +352,36 @@ class _Clustered:
             keys, cell = np.unique(clusters.astype(np.int64) * J + codes, return_inverse=True)
             sums = _sums(cell, len(keys), ZT, adjusted)
             self.cells.append((keys // J, keys % J, J, sums))
-        self.p = p
 
     def form(self, left: Array, right: Array) -> _Form:
         """Covariances over pairs of clusters of ``g_j'e_j`` for two rows of shape (p,)."""
-        diagonal = np.einsum("a,jab,b->j", left, self.residual, right)
-        S: Any = sparse.diags_array(diagonal).tocsr()
+        S = self._residual_form(left, right)
         for owner, level, J, sums in self.cells:
             first, second = (self._spread(owner, level, J, sums @ row) for row in (left, right))
             S = S + first.T @ second
-        return _Form(S.tocsr(), self.fixed @ left, self.fixed @ right, self.M)
+        return _Form(S.tocsr(), self.fixed @ left, self.fixed @ right, self.model.M)
+
+    def _residual_form(self, left: Array, right: Array) -> Any:
+        if self.residual is not None:
+            diagonal = np.einsum("a,jab,b->j", left, self.residual, right)
+            return sparse.diags_array(diagonal).tocsr()
+        first, second = (self._by_row(self.adjusted @ row) for row in (left, right))
+        return sparse.csr_array(first @ self.model.residuals.multiply(second).T)
+
+    def _by_row(self, g: Array) -> Array:
+        """A vector over the rows, each cluster's part alone, shape (m, n)."""
+        out = np.zeros((self.model.m, len(g)))
+        out[self.model.clusters, np.arange(len(g))] = g
+        return out
 
     def _spread(self, owner: IntArray, level: IntArray, J: int, values: Array) -> Any:
         """Values (cells, k) at their levels and clusters, sparse of shape (k J, m)."""
         k = values.shape[1]
         rows = (level[:, None] + J * np.arange(k)).ravel()
         columns = np.repeat(owner, k)
-        return sparse.coo_array((values.ravel(), (rows, columns)), shape=(k * J, self.m)).tocsr()
+        return sparse.coo_array(
+            (values.ravel(), (rows, columns)), shape=(k * J, self.model.m)
+        ).tocsr()
 
     def df(self, L: Array) -> Array:
         """Satterthwaite's, ``tr(F)^2 / tr(F^2)``, of each row of L."""
@@ -339,10 +438,10 @@ def robust_inference(
     fit : Fit
     kind : {"CR0", "CR1", "CR2"}
         Without correction; times ``m / (m - 1)`` for m clusters; and unbiased when the model's own
-        covariance is right.
+        covariance is right and its clusters are independent.
     cluster : str or array-like, optional
         A grouping factor of the fit, or one label a row; by default the factor that nests all
-        others.
+        others, or the groups of the residual correlation where there is no factor.
 
     Returns
     -------
@@ -355,7 +454,8 @@ def robust_inference(
         are fewer than two clusters.
     """
     kind = check_kind(kind)
-    cluster = default_cluster(fit) if cluster is None else cluster
+    if cluster is None:
+        cluster = _residual_groups(fit) if not fit.design.factors else default_cluster(fit)
     key = f"robust {kind} {cluster}" if isinstance(cluster, str) else None
     if key is not None and key in fit.computed:
         return cast("FixedInference", fit.computed[key])
@@ -371,15 +471,22 @@ def robust_inference(
 
 
 def _robust(fit: Fit, kind: RobustKind, name: str, clusters: IntArray, m: int) -> FixedInference:
-    model = _WorkingModel.of(fit)
-    adjusted = _adjusted_rows(model, clusters, m, kind)
+    model = _WorkingModel.of(fit, clusters, m)
+    adjusted = _adjusted_rows(model, kind)
     basis = fit.estimate.basis
     scores = np.stack([np.bincount(clusters, column * model.e, m) for column in adjusted.T], axis=1)
     working = scores.T @ scores * (m / (m - 1.0) if kind == "CR1" else 1.0)
     total = basis.fixed.total
     covariance = basis.scale**2 * (total @ working @ total.T)
     note = f"Clusters are the {m} levels of {name}."
-    denominator = _UserColumns(_Clustered(model, clusters, m, adjusted), total)
+    shared = [f"levels of {f.name}" for f in fit.design.factors if not _nested(f.codes, clusters)]
+    shared += [] if model.separate else ["groups of the residual correlation"]
+    if shared:
+        note += (
+            f" Some {' and '.join(shared)} lie in several clusters: what those share through them "
+            "is not counted."
+        )
+    denominator = _UserColumns(_Clustered(model, adjusted), total)
     return FixedInference(kind, note, fit.estimate.beta, covariance, denominator)
 
 

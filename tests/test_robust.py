@@ -13,30 +13,59 @@ from tests.dense import relative_covariance
 
 EXPECTED = json.loads((references.ROOT / "expected" / "robust.json").read_text(encoding="utf-8"))
 KINDS = ("CR0", "CR1", "CR2")
+CLUSTERS = {"teeth_gls": references.data("orthodont")["Subject"]}
+
+
+def sleep(formula, **options):
+    data = references.data("sleepstudy")
+    return mf.lmer(formula, data.drop(data.index[[2, 16, 17, 39, 40, 41, 42, 98, 169]]), **options)
+
+
+def math():
+    data = references.data("mathachieve")
+    data = data[data["School"].cat.codes < 40]
+    return mf.lmer("MathAch ~ Sector * cSES + MEANSES + (cSES | School)", data)
+
+
+def teeth(random=None, **options):
+    data, fixed = references.data("orthodont"), "distance ~ age * Sex"
+    return mf.lme(fixed, random, data, **options) if random else mf.gls(fixed, data, **options)
+
+
+def ar1():
+    return mf.CorAR1(form="~ 1 | Subject")
+
+
+def by_sex():
+    return mf.VarIdent(form="~ 1 | Sex")
+
+
+FITS = {
+    "sleep": lambda: sleep("Reaction ~ Days + (Days | Subject)"),
+    "sleep_weights": lambda: sleep("Reaction ~ Days * grp + (1 | Subject)", weights="w"),
+    "math": math,
+    "alfalfa": lambda: mf.lmer(
+        "Yield ~ Date * Variety + (1 | Block/Variety)", references.data("alfalfa")
+    ),
+    "pastes": lambda: mf.lmer("strength ~ 1 + (1 | batch/cask)", references.data("pastes")),
+    "teeth_gls": lambda: teeth(correlation=ar1(), weights=by_sex()),
+    "teeth_lme": lambda: teeth("~ 1 | Subject", correlation=ar1()),
+    "teeth_slope": lambda: teeth("~ age | Subject", weights=by_sex()),
+}
 
 
 @cache
 def fitted(name):
-    if name.startswith("sleep"):
-        data = references.data("sleepstudy")
-        data = data.drop(data.index[[2, 16, 17, 39, 40, 41, 42, 98, 169]])
-        if name == "sleep_weights":
-            return mf.lmer("Reaction ~ Days * grp + (1 | Subject)", data, weights="w")
-        return mf.lmer("Reaction ~ Days + (Days | Subject)", data)
-    if name == "math":
-        data = references.data("mathachieve")
-        data = data[data["School"].cat.codes < 40]
-        return mf.lmer("MathAch ~ Sector * cSES + MEANSES + (cSES | School)", data)
-    if name == "alfalfa":
-        formula = "Yield ~ Date * Variety + (1 | Block/Variety)"
-        return mf.lmer(formula, references.data("alfalfa"))
-    return mf.lmer("strength ~ 1 + (1 | batch/cask)", references.data("pastes"))
+    return FITS[name]()
 
 
 # -- against R -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["sleep", "sleep_weights", "math", "alfalfa", "pastes"])
+NAMES = [name for name in EXPECTED if name != "software"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_covariance_and_degrees_of_freedom_are_clubsandwichs(name, kind):
     fit, want = fitted(name), EXPECTED[name][kind]
@@ -44,7 +73,7 @@ def test_covariance_and_degrees_of_freedom_are_clubsandwichs(name, kind):
     order = [theirs.index(references.spelling(n)) for n in ours]
     V = np.atleast_2d(want["vcov"])[np.ix_(order, order)]
     sd = np.sqrt(V.diagonal())
-    inferred = robust_inference(fit.fit, kind)
+    inferred = robust_inference(fit.fit, kind, CLUSTERS.get(name))
     np.testing.assert_allclose(
         inferred.covariance / np.outer(sd, sd), V / np.outer(sd, sd), atol=2e-4
     )
@@ -94,9 +123,13 @@ class Dense:
 
     def __init__(self, fit, clusters, kind):
         design = fit.fit.design
-        sigma2 = fit.scale
         relative = [term.root @ term.root.T for term in fit.fit.estimate.terms]
-        V = sigma2 * relative_covariance(design, relative)
+        V = relative_covariance(design, relative)
+        if fit.fit.whitening is not None:
+            root = np.ones(fit.nobs) if design.weights is None else 1.0 / np.sqrt(design.weights)
+            V += np.diag(root) @ (fit.fit.whitening.multiply(np.eye(fit.nobs)) @ np.diag(root))
+            V -= np.diag(root**2)
+        V *= fit.scale
         X, W = design.X, np.linalg.inv(V)
         M = np.linalg.inv(X.T @ W @ X)
         e = design.y - X @ fit.params.to_numpy()
@@ -176,11 +209,54 @@ def test_large_clusters_in_the_space_of_their_effects(slope):
     assert_textbook(fit, halves, "CR2", halves)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("cluster", ["g", "i"])
+@pytest.mark.parametrize("weights", [None, "w"])
+def test_correlated_residuals(kind, cluster, weights):
+    _, data = simulated(90, 12, 7, 5)
+    fit = mf.lmer(
+        "y ~ x + I(x**2) + (1 | g)",
+        data,
+        weights=weights,
+        correlation=mf.CorAR1(0.4, form="~ 1 | g", fixed=True),
+        variance=mf.VarExp(0.2, form="~ x", fixed=True),
+    )
+    assert_textbook(fit, data[cluster], kind, np.asarray(data[cluster]))
+
+
+def test_least_squares_and_generalised_least_squares():
+    _, data = simulated(80, 10, 6, 6)
+    for correlation in (None, mf.CorCompSymm(0.3, form="~ 1 | g", fixed=True)):
+        fit = mf.gls("y ~ x + I(x**2)", data, correlation=correlation)
+        assert_textbook(fit, data["g"], "CR2", data["g"])
+
+
 def test_without_correction_rows_as_clusters_are_whites():
     fit, _ = simulated(60, 8, 5, 4)
     inferred = robust_inference(fit.fit, "CR0", np.arange(60))
     dense = Dense(fit, np.arange(60), "CR0")
     np.testing.assert_allclose(inferred.covariance, dense.covariance, rtol=1e-8)
+
+
+def test_the_corrected_covariance_is_unbiased_where_the_model_holds():
+    fit, data = simulated(90, 12, 7, 1, weights=True, slope=True)
+    pairs = data["g"] // 2
+    for cluster in ("g", pairs):
+        working = robust_inference(fit.fit, "CR2", cluster).denominator.working
+        for row in (np.eye(3)[1], np.array([1.0, -2.0, 0.5])):
+            expected = working.form(row, row).trace()
+            np.testing.assert_allclose(expected, row @ working.model.M @ row, rtol=1e-8)
+        plain = robust_inference(fit.fit, "CR0", cluster).denominator.working
+        assert plain.form(np.eye(3)[1], np.eye(3)[1]).trace() < working.model.M[1, 1]
+
+
+def test_what_clusters_share_is_told():
+    fit, data = simulated(90, 12, 7, 1)
+    assert "levels of i lie in several clusters" in fit.coef_table(cov="CR2", cluster="g").note
+    nested = fitted("alfalfa").coef_table(cov="CR2").note
+    assert "several" not in nested
+    fit = mf.gls("y ~ x", data, correlation=mf.CorCompSymm(0.3, form="~ 1 | g", fixed=True))
+    assert "groups of the residual correlation" in fit.coef_table(cov="CR2", cluster=data["i"]).note
 
 
 def test_units_do_not_matter():
@@ -206,6 +282,16 @@ def test_the_factor_that_nests_the_others_is_the_default():
     fit, _ = simulated(90, 12, 7, 1)
     with pytest.raises(MixedfitError, match="'g', 'i' nests the others.*cluster="):
         fit.cov_params("CR2")
+
+
+def test_without_random_effects_the_residual_groups_are_the_default():
+    fit = fitted("teeth_gls")
+    ours = fit.coef_table(cov="CR2")
+    theirs = fit.coef_table(cov="CR2", cluster=references.data("orthodont")["Subject"])
+    np.testing.assert_allclose(ours[["se", "df"]], theirs[["se", "df"]])
+    assert "27 levels of the residual correlation" in ours.note
+    with pytest.raises(MixedfitError, match="cluster="):
+        teeth().cov_params("CR2")
 
 
 def test_tables_take_a_robust_covariance():

@@ -27,8 +27,17 @@ fits <- list(
   alfalfa = lmer(Yield ~ Date * Variety + (1 | Block / Variety), read("alfalfa"), control = control),
   pastes = lmer(strength ~ 1 + (1 | batch / cask), read("pastes"), control = control)
 )
+teeth <- read("orthodont")
+# nlme holds a formula of a correlation by name: fits are evaluated where their parts can be found.
+fits$teeth_gls <- gls(distance ~ age * Sex, data = teeth, correlation = corAR1(form = ~ 1 | Subject),
+                      weights = varIdent(form = ~ 1 | Sex), control = glsControl(msTol = 1e-10))
+fits$teeth_lme <- lme(distance ~ age * Sex, random = ~ 1 | Subject, data = teeth,
+                      correlation = corAR1(form = ~ 1 | Subject), control = lmeControl(msTol = 1e-10))
+fits$teeth_slope <- lme(distance ~ age * Sex, random = ~ age | Subject, data = teeth,
+                        weights = varIdent(form = ~ 1 | Sex), control = lmeControl(msTol = 1e-10))
 clusters <- list(alfalfa = "Block", pastes = "batch")
-fixed <- function(fit) if (inherits(fit, "lme")) nlme::fixef(fit) else lme4::fixef(fit)
+fixed <- function(fit) if (inherits(fit, "gls")) coef(fit) else
+  if (inherits(fit, "lme")) nlme::fixef(fit) else lme4::fixef(fit)
 out <- lapply(names(fits), function(name) {
   fit <- fits[[name]]
   p <- length(fixed(fit))
