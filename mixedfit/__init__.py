@@ -1,7 +1,7 @@
 """Mixed models and empirical Bayes."""
 
 from mixedfit import datasets, eb
-from mixedfit.compare import anova
+from mixedfit.compare import anova, bootstrap_test
 from mixedfit.correlation import CorAR1, CorARMA, CorCAR1, CorCompSymm, CorSymm
 from mixedfit.correlation_spatial import CorExp, CorGaus, CorLin, CorRatio, CorSpher
 from mixedfit.crosscheck import CrossCheck, crosscheck
@@ -9,7 +9,7 @@ from mixedfit.errors import DataError, FormulaError, MixedfitError, MixedfitWarn
 from mixedfit.model import gls, lme, lmer
 from mixedfit.optimize import Control
 from mixedfit.random_part import PdBlocked, PdCompSymm, PdDiag, PdIdent, PdSymm
-from mixedfit.results import MixedResults, bootstrap_test
+from mixedfit.results import MixedResults
 from mixedfit.stacking import stack_responses
 from mixedfit.variance_function import (
     VarComb,

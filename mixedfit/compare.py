@@ -1,13 +1,16 @@
-"""Comparing fits: the function behind ``mf.anova``."""
+"""Comparing fits: the functions behind ``mf.anova`` and ``mf.bootstrap_test``."""
 
 from __future__ import annotations
 
+import numpy as np
+
+from mixedfit.bootstrap_comparison import BootstrapTest, bootstrap_test_of
 from mixedfit.errors import MixedfitError
 from mixedfit.likelihood_ratio import likelihood_ratio_table
 from mixedfit.noted import NotedFrame
 from mixedfit.results import MixedResults
 
-__all__ = ["anova"]
+__all__ = ["anova", "bootstrap_test"]
 
 
 def anova(*fits: MixedResults, refit: bool | None = None) -> NotedFrame:
@@ -62,3 +65,48 @@ def anova(*fits: MixedResults, refit: bool | None = None) -> NotedFrame:
     if len(set(names)) < len(names):
         names = [f"{i + 1}: {name}" for i, name in enumerate(names)]
     return likelihood_ratio_table([fit.fit for fit in fits], names, refit)
+
+
+def bootstrap_test(
+    smaller: MixedResults,
+    larger: MixedResults,
+    n: int = 1000,
+    seed: int | np.random.Generator | None = None,
+    *,
+    progress: bool | None = None,
+) -> BootstrapTest:
+    """Compare two nested fits by a likelihood ratio whose distribution is simulated.
+
+    Needs no chi-squared distribution: it holds for variances on the boundary and for few levels.
+
+    Parameters
+    ----------
+    smaller, larger : MixedResults
+        Fits of the same rows, the first a special case of the second. They are compared by their
+        own likelihood where they share it and the fixed part, and refitted by maximum likelihood
+        otherwise.
+    n : int
+        Number of responses drawn from the smaller model.
+    seed : int or numpy Generator, optional
+    progress : bool, optional
+        As in `MixedResults.bootstrap`.
+
+    Returns
+    -------
+    BootstrapTest
+
+    Raises
+    ------
+    ModelError
+        If the fits are not of the same rows or not nested.
+
+    Examples
+    --------
+    >>> import mixedfit as mf
+    >>> data = mf.datasets.load("sleepstudy")
+    >>> smaller = mf.lmer("Reaction ~ Days + (1 | Subject)", data)
+    >>> larger = mf.lmer("Reaction ~ Days + (Days | Subject)", data)
+    >>> mf.bootstrap_test(smaller, larger, n=99, seed=1).p
+    0.01
+    """
+    return bootstrap_test_of(smaller.fit, larger.fit, n, seed, progress)

@@ -116,7 +116,7 @@ class Containment:
         levels of the outermost factor less one (the one with fewest levels, if several are), as
         emmeans counts.
         """
-        outermost = self.sizes[:-1][~self.coarser.any(axis=0)[:-1]]
+        outermost = self.sizes[:-1][~np.any(self.coarser[:, :-1], axis=0)]
         out = self.of_columns.copy()
         if len(outermost):
             out[self.constant] = float(outermost.min()) - 1.0
