@@ -40,9 +40,9 @@ _MOST_TIED = 20_000
 _SETTLED = 1e-7
 _MOST_ROUNDS = 50
 
-# Other residual parameters from which to search again: one for so many looked at, how far apart, and
-# how much higher the criterion may be there than at the optimum found.
-_POINTS_A_SEARCH = 16
+# Other residual parameters from which to search again: one for so many looked at, how far apart,
+# and how much higher the criterion may be there than at the optimum found.
+_POINTS_A_SEARCH = 10
 _APART = 0.1
 _NEAR = 6.0
 _GLANCE = Control(tolerance=1e-4, max_evaluations=15)
