@@ -210,7 +210,10 @@ def certify(
     elif not limits and smallest <= flat * largest and np.isfinite(largest):
         status, message = (
             "stalled",
-            ("the criterion is flat in some direction: these data do not determine the variances"),
+            (
+                "the criterion is flat in some direction: these data do not determine the variances"
+                f"{' and the parameters of the residuals' if residual_names else ''}"
+            ),
         )
     elif limits:
         which = " and ".join(limits)

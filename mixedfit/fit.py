@@ -40,9 +40,9 @@ _MOST_TIED = 20_000
 _SETTLED = 1e-7
 _MOST_ROUNDS = 50
 
-# Other residual parameters from which to search again: how many, how far apart, and how much higher
-# the criterion may be there than at the optimum found.
-_MOST_SEARCHES = 6
+# Other residual parameters from which to search again: one for so many looked at, how far apart,
+# and how much higher the criterion may be there than at the optimum found.
+_POINTS_A_SEARCH = 10
 _APART = 0.1
 _NEAR = 6.0
 _GLANCE = Control(tolerance=1e-4, max_evaluations=15)
@@ -271,7 +271,7 @@ def _looked_elsewhere(
     chosen: list[Evaluation] = []
     for point in sorted(near, key=lambda point: point.fun):
         apart = [np.abs(point.delta - other.delta).max() > _APART for other in chosen]
-        if all(apart) and len(chosen) < _MOST_SEARCHES:
+        if all(apart) and len(chosen) <= len(points) // _POINTS_A_SEARCH:
             chosen.append(point)
             minima.append(_minimised(point, _GLANCE, _APART))
     found = min(minima, key=lambda minimum: minimum.point.fun)

@@ -164,6 +164,17 @@ class ResidualEvaluation(Evaluation):
         delta = self.delta + self.units * step[self.n_covariance :]
         return self.problem.at(self.moved_states(step[: self.n_covariance]), delta)
 
+    def sizes(self) -> Array:
+        """Steps in each coordinate of G that change G by about its own size, shape (r,)."""
+        parts = [np.zeros(0)]
+        for structure, state, _ in self._terms():
+            T = structure.factor(state)
+            size = float(np.linalg.norm(T @ T.T))
+            moves = np.linalg.norm(structure.tangents(state), axis=(1, 2))
+            floor = np.maximum(moves, float(np.linalg.norm(T)))
+            parts.append(size / floor if size > 0.0 else np.ones(len(moves)))
+        return np.concatenate(parts)
+
     def growth(self) -> Array:
         """The coordinates of G along which it grows in proportion, shape (r,)."""
         parts = [structure.growth(state) for structure, state, _ in self._terms()]
@@ -313,7 +324,8 @@ class SearchPoint:
 
     G is relative to sigma^2, and a variance function moves sigma by orders of magnitude where its
     covariate is far from one. Here a step in its parameters takes G along, by the factor by which
-    the variances of the rows change on average, so that the effects' own variances stay.
+    the variances of the rows change on average, so that the effects' own variances stay; and a unit
+    step in a coordinate of G changes G by about its own size.
     """
 
     evaluation: ResidualEvaluation
@@ -325,13 +337,22 @@ class SearchPoint:
 
     @property
     def scale(self) -> float:
-        """The size of the square roots T."""
-        return self.evaluation.scale
+        """The size of the coordinates."""
+        return 1.0
 
     @property
     def room(self) -> tuple[Array, Array] | None:
         """How far each coordinate may fall and rise; None where none has a bound."""
-        return self.evaluation.room
+        room = self.evaluation.room
+        if room is None:
+            return None
+        units = np.concatenate([self._units, np.ones(len(self.evaluation.delta))])
+        return room[0] / units, room[1] / units
+
+    @cached_property
+    def _units(self) -> Array:
+        """How far the coordinates of G move for a unit step, shape (r,)."""
+        return self.evaluation.sizes()
 
     @cached_property
     def _taken_along(self) -> Array:
@@ -345,16 +366,18 @@ class SearchPoint:
     @cached_property
     def gradient(self) -> Array:
         """First derivatives, shape (r + s,)."""
-        r = self.evaluation.n_covariance
-        g = self.evaluation.gradient.copy()
-        g[r:] += g[:r] @ self._taken_along
-        return g
+        return self._steps.T @ self.evaluation.gradient
+
+    @cached_property
+    def _steps(self) -> Array:
+        """What a unit step in each coordinate is in those of the evaluation, a column each."""
+        r, s = self.evaluation.n_covariance, len(self.evaluation.delta)
+        J = np.diag(np.concatenate([self._units, np.ones(s)]))
+        J[:r, r:] = self._taken_along
+        return J
 
     def _along(self, H: Array) -> Array:
-        r = self.evaluation.n_covariance
-        J = np.eye(len(H))
-        J[:r, r:] = self._taken_along
-        return J.T @ H @ J
+        return self._steps.T @ H @ self._steps
 
     @cached_property
     def hessian(self) -> Array:
@@ -379,5 +402,5 @@ class SearchPoint:
             change = np.inf
         if not abs(change) < _LARGEST_CHANGE:
             raise ModelError("the variances of the residuals are not finite")
-        states = point.moved_states(step[:r])
+        states = point.moved_states(self._units * step[:r])
         return SearchPoint(point.problem.at(point.scaled_states(states, change), delta))

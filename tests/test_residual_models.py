@@ -7,6 +7,8 @@ import pandas as pd
 import pytest
 
 import mixedfit as mf
+from mixedfit.optimize import minimise
+from mixedfit.residual_likelihood import SearchPoint
 from tests.cases import frame
 from tests.dense import criterion
 
@@ -184,3 +186,24 @@ def test_a_search_may_start_from_given_theta():
     again = crossed(start=[0.3, 1.5])
     assert again.llf == pytest.approx(fit.llf, abs=1e-8)
     np.testing.assert_allclose(again.theta, fit.theta, rtol=1e-4)
+
+
+def test_effects_many_orders_larger_than_sigma_are_searched_to_the_end():
+    sleepstudy = mf.datasets.load("sleepstudy")
+    fit = mf.lme("Reaction ~ Days", "~ Days | Subject", sleepstudy, weights=mf.VarPower())
+    assert fit.status == "optimal"
+    assert fit.theta[0] > 1e5
+    point = fit.fit.evaluation
+    away = point.problem.at(point.states, point.delta + 0.1)
+    again = minimise(SearchPoint(away)).point
+    assert again.fun == pytest.approx(fit.deviance, abs=1e-5)
+
+
+def test_a_fit_by_fitted_values_can_be_pickled_and_refitted():
+    data = DATA.assign(y=DATA["y"] + 20.0)
+    fit = mf.lme("y ~ x", "~ 1 | g", data, weights=mf.VarPower())
+    again = pickle.loads(pickle.dumps(fit))
+    assert again.fit.evaluation.fun == pytest.approx(fit.deviance, abs=1e-9)
+    y = data["y"] + np.cos(np.arange(len(data)))
+    expected = mf.lme("y ~ x", "~ 1 | g", data.assign(y=y), weights=mf.VarPower())
+    assert fit.refit(y).llf == pytest.approx(expected.llf, abs=1e-5)
