@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
-import scipy
+from scipy.special import chdtri
 
 from mixedfit.arrays import Array, BoolArray
 
@@ -428,7 +428,7 @@ def q_profile(units: Units, level: float, tau2: float = 0.0) -> tuple[float, flo
     if units.df < 1:
         return np.nan, np.nan
     tail = 0.5 * (1.0 - level)
-    limits = np.asarray(scipy.stats.chi2.ppf([1.0 - tail, tail], units.df))
+    limits = chdtri(units.df, np.array([tail, 1.0 - tail]))
     start = np.array([tau2])
     lower, upper = (float(solve_q(units, np.array([limit]), start)[0]) for limit in limits)
     return lower, upper

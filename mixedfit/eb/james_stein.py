@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import scipy
 from numpy.typing import ArrayLike
+from scipy.special import chdtrc
 
 from mixedfit.arrays import Array, BoolArray
 from mixedfit.eb.estimates import Estimates, read_estimates
@@ -220,7 +220,7 @@ def _sizes(data: Estimates, target: _Target, S: float, risk: float) -> pd.Series
     values = {
         "Q": S,
         "df": float(df),
-        "p": float(scipy.stats.chi2.sf(S, df)),
+        "p": float(chdtrc(df, S)),
         "risk": risk,
         "risk_raw": raw,
         "saved": 1.0 - risk / raw,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import scipy
+from scipy.special import ndtri
 
 from mixedfit.arrays import Array
 from mixedfit.eb.pieces import Pieces
@@ -127,7 +127,7 @@ class MixtureModel(Behaviour):
             rows = self.encode(X)
             centre = rows @ self.b
             se = np.sqrt(np.einsum("mp,pq,mq->m", rows, self.b_covariance, rows))
-        half = scipy.stats.norm.ppf(0.5 + 0.5 * level) * se
+        half = ndtri(0.5 + 0.5 * level) * se
         limits = _prior_quantiles(self.prior, level)
         return pd.DataFrame(
             {

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-import scipy
 from numpy.typing import ArrayLike
+from scipy.special import ndtri
 
 from mixedfit.arrays import Array
 from mixedfit.eb.estimates import Estimates, read_estimates
@@ -18,6 +18,7 @@ from mixedfit.eb.other_priors import MIXTURES, PRIORS, shrink_mixture, shrink_sh
 from mixedfit.eb.prior import Normal
 from mixedfit.eb.regression import read_new, regression_table
 from mixedfit.eb.shrinkage import Behaviour, Shrinkage, check_level
+from mixedfit.eb.tails import normal_density
 from mixedfit.errors import DataError
 
 __all__ = ["normal_means"]
@@ -172,7 +173,7 @@ class _Stated(Behaviour):
     def predict(self, X: Any, level: float) -> pd.DataFrame:
         if X is not None:
             raise DataError("a stated prior has no covariates; leave X out")
-        half = scipy.stats.norm.ppf(0.5 + 0.5 * level) * np.sqrt(self.prior.variance)
+        half = ndtri(0.5 + 0.5 * level) * np.sqrt(self.prior.variance)
         m = self.prior.mean
         return pd.DataFrame(
             {
@@ -186,14 +187,14 @@ class _Stated(Behaviour):
         )
 
     def prior_density(self, values: Array) -> Array:
-        return scipy.stats.norm.pdf(values, self.prior.mean, np.sqrt(self.prior.variance))
+        return normal_density(values, self.prior.mean, float(np.sqrt(self.prior.variance)))
 
 
 def _stated(data: Estimates, prior: Normal, level: float) -> Shrinkage:
     weight = prior.variance / (prior.variance + data.v)
     mean = prior.mean + weight * (data.y - prior.mean)
     sd = np.sqrt(weight * data.v)
-    half = scipy.stats.norm.ppf(0.5 + 0.5 * level) * sd
+    half = ndtri(0.5 + 0.5 * level) * sd
     posterior = pd.DataFrame(
         {
             "label": data.labels,
@@ -206,7 +207,8 @@ def _stated(data: Estimates, prior: Normal, level: float) -> Shrinkage:
             "weight": weight,
         }
     )
-    llf = np.sum(scipy.stats.norm.logpdf(data.y, prior.mean, np.sqrt(prior.variance + data.v)))
+    total = prior.variance + data.v
+    llf = -0.5 * np.sum((data.y - prior.mean) ** 2 / total + np.log(2.0 * np.pi * total))
     parameters = pd.Series({"mean": prior.mean, "tau2": prior.variance}, name="prior")
     return Shrinkage(
         prior=parameters,

@@ -9,8 +9,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
-import scipy
-from scipy.special import ndtr
+from scipy.special import chdtrc, fdtrc, ndtr
 
 from mixedfit.arrays import Array
 from mixedfit.eb.estimates import Estimates, enough_units
@@ -30,6 +29,7 @@ from mixedfit.eb.hyperparameters import (
 from mixedfit.eb.mixtures import mixture_moments, mixture_quantiles
 from mixedfit.eb.regression import regression_table
 from mixedfit.eb.shrinkage import Behaviour, Shrinkage
+from mixedfit.eb.tails import normal_density, student_quantile
 from mixedfit.errors import DataError, ModelError
 
 __all__ = [
@@ -102,7 +102,7 @@ class NormalFit:
 
     def critical(self, level: float) -> float:
         """The quantile that makes an interval of b."""
-        return float(scipy.stats.t.ppf(0.5 + 0.5 * level, self.test_df))
+        return student_quantile(0.5 + 0.5 * level, self.test_df)
 
     @property
     def likelihood(self) -> Literal["reml", "ml"]:
@@ -204,7 +204,7 @@ def heterogeneity(fit: NormalFit, level: float) -> pd.Series:
     values = {
         "Q": Q,
         "df": float(df),
-        "p": float(scipy.stats.chi2.sf(Q, df)),
+        "p": float(chdtrc(df, Q)),
         "I2": I2,
         "H2": H2,
         "tau2_lower": lower,
@@ -221,16 +221,11 @@ def _moderators(fit: NormalFit) -> dict[str, float]:
     joint = float(b @ np.linalg.solve(covariance, b))
     if fit.test != "z":
         joint /= m
-    law = scipy.stats.chi2(m) if fit.test == "z" else scipy.stats.f(m, fit.test_df)
     null = Units.of(fit.data.y, fit.data.v, fit.data.X[:, :1])
     without = float(estimate_tau2(null, fit.method)[0])
     explained = 100.0 * max(0.0, 1.0 - fit.tau2 / without) if without > 0.0 else np.nan
-    return {
-        "Q_moderators": joint,
-        "df_moderators": m,
-        "p_moderators": float(law.sf(joint)),
-        "R2": explained,
-    }
+    p = float(chdtrc(m, joint) if fit.test == "z" else fdtrc(m, fit.test_df, joint))
+    return {"Q_moderators": joint, "df_moderators": m, "p_moderators": p, "R2": explained}
 
 
 class NormalModel(Behaviour):
@@ -306,7 +301,7 @@ class NormalModel(Behaviour):
         sd = np.sqrt(variance)
         half = self.fit.critical(level) * sd
         weight = self.fit.tau2 / (self.fit.tau2 + self.fit.units.v)
-        lfsr = np.exp(scipy.stats.norm.logsf(np.abs(mean) / np.where(sd > 0.0, sd, 1.0)))
+        lfsr = ndtr(-np.abs(mean) / np.where(sd > 0.0, sd, 1.0))
         lfsr = np.where(sd > 0.0, lfsr, 0.0)
         return dict(zip(_COLUMNS, (mean, sd, mean - half, mean + half, weight, lfsr), strict=True))
 
@@ -437,7 +432,7 @@ class NormalModel(Behaviour):
                 "the prior mean depends on covariates, so there is no one density; the spread "
                 "about it is normal with variance prior['tau2']"
             )
-        return scipy.stats.norm.pdf(values, self.fit.b[0], np.sqrt(self.fit.tau2))
+        return normal_density(values, float(self.fit.b[0]), float(np.sqrt(self.fit.tau2)))
 
     def prior_sensitivity(self, level: float) -> pd.DataFrame:
         plugin, variance = self.fit.posterior()

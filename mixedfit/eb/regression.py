@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import scipy
 
 from mixedfit.arrays import Array
+from mixedfit.eb.tails import student_quantile, two_sided
 from mixedfit.errors import DataError
 
 __all__ = ["new_unit_table", "read_new", "regression_table"]
@@ -20,7 +20,7 @@ def regression_table(
     """Coefficients with t (or z, infinite df) tests and intervals."""
     with np.errstate(divide="ignore", invalid="ignore"):
         stat = b / se  # infinite where all estimates agree exactly
-    critical = scipy.stats.t.ppf(0.5 + 0.5 * level, df)
+    critical = student_quantile(0.5 + 0.5 * level, df)
     return pd.DataFrame(
         {
             "term": list(names),
@@ -28,7 +28,7 @@ def regression_table(
             "se": se,
             "stat": stat,
             "df": df,
-            "p": 2.0 * scipy.stats.t.sf(np.abs(stat), df),
+            "p": two_sided(stat, df),
             "lower": b - critical * se,
             "upper": b + critical * se,
         }
@@ -37,7 +37,7 @@ def regression_table(
 
 def new_unit_table(mean: float, variance: float, tau2: float, level: float) -> pd.DataFrame:
     """A normal prior's mean with its error variance, and where a new unit's value will be."""
-    z = scipy.stats.norm.ppf(0.5 + 0.5 * level)
+    z = student_quantile(0.5 + 0.5 * level, np.inf)
     se, spread = np.sqrt(variance), np.sqrt(variance + tau2)
     return pd.DataFrame(
         {

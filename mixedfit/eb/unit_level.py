@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-import scipy
+from scipy.special import ndtri
 
 from mixedfit.arrays import Array
 from mixedfit.design import Design
@@ -348,7 +348,7 @@ def _estimate(model: NestedError, population: _Population) -> _AreaMeans:
 
 def _tabulate(model: NestedError, population: _Population, level: float) -> Shrinkage:
     areas = _estimate(model, population)
-    half = scipy.stats.norm.ppf(0.5 + 0.5 * level) * np.sqrt(areas.mse)
+    half = ndtri(0.5 + 0.5 * level) * np.sqrt(areas.mse)
     posterior = pd.DataFrame(
         {
             "label": population.areas,
