@@ -110,6 +110,8 @@ def normal_means(
     if isinstance(prior, Normal):
         if X is not None:
             raise DataError("a stated prior has a stated mean; leave X out")
+        if mode is not None or grid is not None or read_uncertainty(uncertainty) != "plugin":
+            raise DataError("a stated prior is known; leave mode, grid and uncertainty out")
         return _stated(data, prior, level)
     if prior not in PRIORS:
         known = ", ".join(map(repr, PRIORS))
