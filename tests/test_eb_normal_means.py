@@ -78,13 +78,19 @@ def test_eight_schools():
 # -- metafor ---------------------------------------------------------------------------------------
 
 
+COVARIATES = ("ablat", "mods", "alloc")
+
+
 @pytest.mark.parametrize(
-    "name", [n for n in ids("rma_bcg") if "ablat" not in n and "mods" not in n]
+    "name",
+    [
+        name
+        for name in ids("rma_bcg")
+        if name != "rma_bcg_fixed" and not any(covariate in name for covariate in COVARIATES)
+    ],
 )
 def test_posteriors_and_heterogeneity_are_metafors(name):
     expected = reference(name)
-    if expected["method"] == "FE" or expected["mixedfit_hint"].get("mods"):
-        pytest.skip("no random effects, or covariates")
     test = "knapp-hartung" if expected["test"] == "knha" else "z"
     frame = data("bcg")
     result = mf.eb.normal_means(
@@ -108,6 +114,18 @@ def test_posteriors_and_heterogeneity_are_metafors(name):
     theirs = expected["predict_at_data"]
     np.testing.assert_allclose(new["prediction_lower"], theirs["pi.lb"][0], rtol=1e-3)
     np.testing.assert_allclose(new["upper"], theirs["ci.ub"][0], rtol=1e-3)
+
+
+def test_complete_pooling_is_metafors_equal_effects():
+    expected = reference("rma_bcg_fixed")
+    frame = data("bcg")
+    result = mf.eb.normal_means(frame["yi"], frame["vi"] ** 0.5, method="fixed")
+    row = result.coefficients.iloc[0]
+    np.testing.assert_allclose(row["estimate"], expected["fixef"]["intrcpt"], rtol=1e-6)
+    np.testing.assert_allclose(row["se"], expected["fixef_se"]["intrcpt"], rtol=1e-6)
+    np.testing.assert_allclose(result.posterior["mean"], row["estimate"])
+    np.testing.assert_allclose(result.posterior["sd"], row["se"])
+    np.testing.assert_allclose(result.heterogeneity["I2"], expected["I2"], rtol=1e-6)
 
 
 def test_moderators_are_tested_together():
@@ -378,6 +396,7 @@ def test_one_unit_has_nothing_to_learn_from():
         ({"prior": "normal", "mode": 1.0}, "mode and grid"),
         ({"prior": "t", "grid": 10}, "grid"),
         ({"prior": mf.eb.Normal(0, 1), "X": [1.0, 2.0, 3.0, 5.0]}, "leave X out"),
+        ({"prior": mf.eb.Normal(0, 1), "uncertainty": "integrate"}, "prior is known"),
         ({"level": 95}, "level"),
         ({"labels": ["a"]}, "labels"),
     ],

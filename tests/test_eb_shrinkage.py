@@ -3,6 +3,7 @@
 import dataclasses
 import pickle
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -109,3 +110,22 @@ def test_area_results_travel_too():
     result = mf.eb.fay_herriot("y ~ x", frame, "se")
     again = pickle.loads(pickle.dumps(result))
     pd.testing.assert_frame_equal(again.predict({"x": [1.0]}), result.predict({"x": [1.0]}))
+
+
+def test_the_prior_has_points():
+    spiked = mf.eb.normal_means([0.1, 5.0, -0.3, 0.2, 0.0], 0.5, prior="point-normal", mode=0.1)
+    places, masses = spiked.behaviour.prior_points()
+    assert places.tolist() == [0.1]
+    np.testing.assert_allclose(masses, spiked.prior["pi0"])
+    npmle = mf.eb.normal_means([0.1, 5.0, -0.3, 0.2, 0.0], 0.5, prior="npmle")
+    np.testing.assert_allclose(npmle.behaviour.prior_points()[1].sum(), 1.0)
+    pooled = mf.eb.normal_means([1.0, 1.1, 0.9], 1.0)
+    np.testing.assert_allclose(pooled.behaviour.prior_points(), [[1.0], [1.0]])
+    assert len(RESULT.behaviour.prior_points()[0]) == 0
+    moved = mf.eb.normal_means(np.arange(9.0), 1.0, prior="laplace", X=np.arange(9.0) ** 2)
+    with pytest.raises(ModelError, match="covariates"):
+        moved.prior_density([0.0])
+    centred = mf.eb.normal_means([0.1, 5.0, -0.3, 0.2], 0.5, prior="laplace")
+    for result in (spiked, npmle, pooled, centred):
+        assert len(result.plot.prior().figure.axes) >= 1
+        plt.close("all")

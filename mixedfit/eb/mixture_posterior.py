@@ -15,7 +15,7 @@ from mixedfit.arrays import Array
 from mixedfit.eb.pieces import Pieces
 from mixedfit.eb.prior_mixtures import LaplaceMixture, MixturePrior, NormalMixture, UniformMixture
 from mixedfit.eb.shrinkage import Behaviour
-from mixedfit.errors import DataError
+from mixedfit.errors import DataError, ModelError
 
 __all__ = ["MixtureModel", "summarise_pieces"]
 
@@ -140,9 +140,18 @@ class MixtureModel(Behaviour):
             }
         )
 
+    def prior_points(self) -> tuple[Array, Array]:
+        places, weights = self.prior.points
+        return self._one_centre() + places, weights
+
+    def _one_centre(self) -> float:
+        size = np.abs(self.centre).max() + self.s.max()
+        if np.ptp(self.centre) > 1e-9 * size:
+            raise ModelError("the prior's centre depends on covariates, so there is no one prior")
+        return float(self.centre[0])
+
     def prior_density(self, values: Array) -> Array:
-        centre = self.centre[0] if len(self.centre) else 0.0
-        return self.prior.density(values - centre)
+        return self.prior.density(values - self._one_centre())
 
 
 def _prior_quantiles(prior: MixturePrior, level: float) -> tuple[float, float]:

@@ -68,6 +68,8 @@ def normal_means(
     uncertainty : {"plugin", "laplace", "bootstrap", "integrate"}, Bootstrap or Integrate
         How the uncertainty of tau^2 enters the posterior: not at all; to second order; by
         simulation; or by integration (`mf.eb.Integrate` states the prior on tau, flat by default).
+        `prior` and `coefficients` of the result are those of the plug-in fit in any case. With
+        "laplace", "t" and the point priors it works likewise, with one or two hyperparameters.
     labels : sequence of length J, optional
         Names of the units.
     level : float
@@ -108,6 +110,8 @@ def normal_means(
     if isinstance(prior, Normal):
         if X is not None:
             raise DataError("a stated prior has a stated mean; leave X out")
+        if mode is not None or grid is not None or read_uncertainty(uncertainty) != "plugin":
+            raise DataError("a stated prior is known; leave mode, grid and uncertainty out")
         return _stated(data, prior, level)
     if prior not in PRIORS:
         known = ", ".join(map(repr, PRIORS))

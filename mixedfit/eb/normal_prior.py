@@ -426,6 +426,10 @@ class NormalModel(Behaviour):
             }
         )
 
+    def prior_points(self) -> tuple[Array, Array]:
+        at = self.fit.b[: 1 if self.fit.tau2 == 0.0 and len(self.fit.b) == 1 else 0]
+        return at, np.ones(len(at))
+
     def prior_density(self, values: Array) -> Array:
         if len(self.fit.b) != 1:
             raise ModelError(

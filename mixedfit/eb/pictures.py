@@ -174,7 +174,7 @@ class ShrinkagePictures:
         return out
 
     def prior(self, ax: Axes | None = None) -> Axes:
-        """The fitted prior's density, the raw estimates marked below it."""
+        """The fitted prior's density and points, the raw estimates marked below them."""
         raw = self.result.posterior["estimate"].to_numpy()
         raw = raw[np.isfinite(raw)]
         # A single far value should not squeeze the density of all the others.
@@ -186,4 +186,10 @@ class ShrinkagePictures:
         grid = np.linspace(start, high + reach, 401)[1:-1]
         raw = raw[(raw >= grid[0] - reach) & (raw <= grid[-1])]
         name = _VALUES.get(self.result.family, "Value")
-        return plot.density(grid, self.result.prior_density(grid), rug=raw, xlabel=name, ax=ax)
+        places, masses = self.result.behaviour.prior_points()
+        heights = self.result.prior_density(grid)
+        atoms = (places, masses) if masses.sum() > 1e-6 else None
+        ylabel = "Fitted prior density"
+        if masses.sum() > 1.0 - 1e-9:  # points alone have no density to draw
+            grid, heights, ylabel = grid[:0], heights[:0], "Fitted prior probability"
+        return plot.density(grid, heights, atoms=atoms, rug=raw, xlabel=name, ylabel=ylabel, ax=ax)

@@ -66,6 +66,11 @@ class MixturePrior(ABC):
     def density(self, x: Array) -> Array:
         """Density of the prior's continuous part at x of shape (m,)."""
 
+    @property
+    @abstractmethod
+    def points(self) -> tuple[Array, Array]:
+        """Values that have positive probability, and the probabilities."""
+
     @abstractmethod
     def _pieces(self, d: Array, s: Array, weights: Array) -> Pieces:
         """Posteriors given the weights of the components, (n, K)."""
@@ -113,6 +118,11 @@ class NormalMixture(MixturePrior):
         z = (x[:, None] - self.means[wide]) / self.sds[wide]
         return np.exp(-0.5 * z * z - _LOG_ROOT_2PI) / self.sds[wide] @ self.weights[wide]
 
+    @property
+    def points(self) -> tuple[Array, Array]:
+        at = self.sds == 0.0
+        return self.means[at], self.weights[at]
+
     def _pieces(self, d: Array, s: Array, weights: Array) -> Pieces:
         own = self.sds**2 / (self.sds**2 + s[:, None] ** 2)
         loc = self.means + own * (d[:, None] - self.means)
@@ -148,6 +158,11 @@ class UniformMixture(MixturePrior):
         inside = (x[:, None] >= low) & (x[:, None] <= high)
         return (inside / (high - low)) @ self.weights[wide]
 
+    @property
+    def points(self) -> tuple[Array, Array]:
+        at = self.low == self.high
+        return self.low[at], self.weights[at]
+
     def _pieces(self, d: Array, s: Array, weights: Array) -> Pieces:
         point = self.low == self.high
         loc = np.where(point, 0.0, d[:, None])
@@ -180,6 +195,11 @@ class LaplaceMixture(MixturePrior):
     def density(self, x: Array) -> Array:
         side = np.where(x < 0.0, self.weights[1], self.weights[2])
         return side * np.exp(-np.abs(x) / self.scale) / self.scale
+
+    @property
+    def points(self) -> tuple[Array, Array]:
+        has = self.weights[:1] > 0.0
+        return np.zeros(1)[has], self.weights[:1][has]
 
     def _pieces(self, d: Array, s: Array, weights: Array) -> Pieces:
         shift = s**2 / self.scale

@@ -92,7 +92,11 @@ class AveragedModel(Behaviour):
     def predict(self, X: Any, level: float) -> pd.DataFrame:
         return self.plain.predict(X, level)
 
+    def prior_points(self) -> tuple[Array, Array]:
+        return self.plain.prior_points()
+
     def prior_density(self, values: Array) -> Array:
+        self.plain.prior_points()  # refuses centres that depend on covariates
         return sum(
             (
                 weight * prior.density(values - centre[0])

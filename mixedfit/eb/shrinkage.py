@@ -52,6 +52,10 @@ class Behaviour:
         """The fitted prior's density at values of shape (m,)."""
         raise ModelError("this prior has no density to show")
 
+    def prior_points(self) -> tuple[Array, Array]:
+        """Values the fitted prior takes with positive probability, and the probabilities."""
+        return np.zeros(0), np.zeros(0)
+
     def prior_sensitivity(self, level: float) -> pd.DataFrame:
         """How the answer changes with the prior on the hyperparameters, one row a prior."""
         raise ModelError(
