@@ -28,7 +28,7 @@ from mixedfit.elimination import Adjoint, Eliminated, Elimination
 from mixedfit.errors import ModelError
 from mixedfit.layout import Layout
 from mixedfit.linalg import spd_inverse
-from mixedfit.moments import moment_covariances, moment_system
+from mixedfit.moments import moment_covariances, moment_matrix, moment_right
 from mixedfit.working import WorkingRows
 
 __all__ = ["Evaluation", "Likelihood", "Method", "Remainder", "States"]
@@ -83,7 +83,10 @@ class Likelihood:
         """The same criterion for another response to the same rows."""
         products = self.products.with_response(rows)
         layout = self.elimination.layout.with_response(products)
-        return Likelihood(products, self.structures, self.method, layout)
+        other = Likelihood(products, self.structures, self.method, layout)
+        other.__dict__["_moment_matrix"] = self._moment_matrix
+        other.__dict__["_unit_tangents"] = self._unit_tangents
+        return other
 
     @cached_property
     def terms_of(self) -> list[list[tuple[int, slice]]]:
@@ -164,8 +167,12 @@ class Likelihood:
         return tuple(s.start(np.eye(s.size)) for _, s in self.structures)
 
     @cached_property
-    def _moments(self) -> tuple[Array, Array]:
-        return moment_system(self.products, self.tangents(self.unit))
+    def _unit_tangents(self) -> list[Array]:
+        return self.tangents(self.unit)
+
+    @cached_property
+    def _moment_matrix(self) -> Array:
+        return moment_matrix(self.products, self._unit_tangents)
 
     def sigma_products(self, states: States | None = None) -> Array:
         """``tr(V_r V_s)`` for the derivatives ``V_r`` of Sigma in each coordinate.
@@ -181,9 +188,9 @@ class Likelihood:
             In the order of the terms, the residual variance last.
         """
         if states is None:
-            matrix = self._moments[0]
+            matrix = self._moment_matrix
         else:
-            matrix = moment_system(self.products, self.tangents(states))[0]
+            matrix = moment_matrix(self.products, self.tangents(states))
         if self.by_term is None:
             return matrix
         index = np.append(self.by_term, self.n_params)
@@ -191,7 +198,9 @@ class Likelihood:
 
     def starts(self) -> Iterator[States]:
         """States to start from: the moment estimates, and others where terms ask for them."""
-        G = moment_covariances(self.products, self.tangents(self.unit), *self._moments)
+        tangents = self._unit_tangents
+        right = moment_right(self.products, tangents)
+        G = moment_covariances(self.products, tangents, self._moment_matrix, right)
         own = [
             G[f][columns, columns]
             for (f, _), columns in zip(

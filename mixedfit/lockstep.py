@@ -24,7 +24,7 @@ from mixedfit.errors import DataError
 from mixedfit.fit import Fit, refit
 from mixedfit.linalg import inverse_and_logdet
 from mixedfit.lockstep_charts import DiagonalChart, States, TermCharts, UnstructuredChart
-from mixedfit.moments import moment_covariances_of_many, moment_system
+from mixedfit.moments import moment_covariances_of_many, moment_matrix
 from mixedfit.threads import one_thread
 from mixedfit.variance_parameters import has_plain_residuals
 
@@ -453,7 +453,7 @@ def _best(shared: _Shared, responses: _Responses) -> tuple[Array, BoolArray]:
     """
     m, like = len(responses.yy), shared.like
     unit = like.tangents(like.unit)
-    matrix, _ = moment_system(like.products, unit)
+    matrix = moment_matrix(like.products, unit)
     G = moment_covariances_of_many(like.products, unit[0], matrix, responses.Zy, responses.yy)
     starts = (
         shared.charts.of_root(np.repeat(shared.own[None], m, axis=0)),

@@ -16,7 +16,12 @@ from mixedfit.arrays import Array
 from mixedfit.crossproducts import CrossProducts
 from mixedfit.linalg import solve_spd, symmetric_eigen
 
-__all__ = ["moment_covariances", "moment_covariances_of_many", "moment_system"]
+__all__ = [
+    "moment_covariances",
+    "moment_covariances_of_many",
+    "moment_matrix",
+    "moment_right",
+]
 
 
 # Variance ratio times rows a level between which a search starts. Seen from a larger variance the
@@ -24,8 +29,8 @@ __all__ = ["moment_covariances", "moment_covariances_of_many", "moment_system"]
 _START = (0.8, 1e4)
 
 
-def moment_system(products: CrossProducts, tangents: list[Array]) -> tuple[Array, Array]:
-    """The normal equations of the moment fit.
+def moment_matrix(products: CrossProducts, tangents: list[Array]) -> Array:
+    """``tr(V_r V_s)``, the residual variance last: it does not depend on the response.
 
     Parameters
     ----------
@@ -35,20 +40,15 @@ def moment_system(products: CrossProducts, tangents: list[Array]) -> tuple[Array
 
     Returns
     -------
-    matrix : array of shape (r + 1, r + 1)
-        ``tr(V_r V_s)``, the residual variance last.
-    right : array of shape (r + 1,)
-        ``e'V_r e``.
+    array of shape (r + 1, r + 1)
     """
     ends = np.cumsum([0] + [len(t) for t in tangents])
     parts = [slice(a, b) for a, b in pairwise(ends)]
     r = int(ends[-1])
-    matrix, right = np.zeros((r + 1, r + 1)), np.zeros(r + 1)
-    matrix[r, r], right[r] = products.n, products.EE[-1, -1]
+    matrix = np.zeros((r + 1, r + 1))
+    matrix[r, r] = products.n
     for f, (sums, dG, rows) in enumerate(zip(products.factors, tangents, parts, strict=True)):
         k, J = sums.k, sums.n_levels
-        h = sums.ZE[-1]
-        right[rows] = np.einsum("rab,ab->r", dG, h @ h.T)
         matrix[rows, r] = matrix[r, rows] = np.einsum("rab,ab->r", dG, sums.ZZ.sum(axis=2))
         flat = sums.ZZ.reshape(k * k, J)
         matrix[rows, rows] = _contract(dG, (flat @ flat.T).reshape(k, k, k, k), dG)
@@ -61,7 +61,16 @@ def moment_system(products: CrossProducts, tangents: list[Array]) -> tuple[Array
             cross = _contract(dG, (flat @ flat.T).reshape(k, m, k, m), tangents[g])
             matrix[rows, parts[g]] = cross
             matrix[parts[g], rows] = cross.T
-    return matrix, right
+    return matrix
+
+
+def moment_right(products: CrossProducts, tangents: list[Array]) -> Array:
+    """``e'V_r e``, the residual variance last, shape (r + 1,)."""
+    parts = []
+    for sums, dG in zip(products.factors, tangents, strict=True):
+        h = sums.ZE[-1]
+        parts.append(np.einsum("rab,ab->r", dG, h @ h.T))
+    return np.concatenate([*parts, products.EE[-1, -1:]])
 
 
 def _contract(first: Array, sums: Array, second: Array) -> Array:
@@ -83,7 +92,7 @@ def moment_covariances(
     products : CrossProducts
     tangents : list of arrays of shape (r_f, k, k)
     matrix, right : arrays
-        Of `moment_system`.
+        Of `moment_matrix` and `moment_right`.
     """
     solution = solve_spd(matrix, right)
     residual = max(float(solution[-1]), 0.05 * products.EE[-1, -1] / products.n)
@@ -108,7 +117,7 @@ def moment_covariances_of_many(
     products : CrossProducts
     tangents : array of shape (r, k, k)
     matrix : array of shape (r + 1, r + 1)
-        Of `moment_system`, which does not depend on the response.
+        Of `moment_matrix`.
     Zy : array of shape (k, m, J)
         ``Z_j'e`` for each response.
     yy : array of shape (m,)

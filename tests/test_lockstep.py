@@ -9,7 +9,12 @@ import mixedfit as mf
 from mixedfit import lockstep
 from mixedfit.fit import Fit, fit_design, refit
 from mixedfit.lockstep import ManyFits, refit_many
-from mixedfit.moments import moment_covariances, moment_covariances_of_many, moment_system
+from mixedfit.moments import (
+    moment_covariances,
+    moment_covariances_of_many,
+    moment_matrix,
+    moment_right,
+)
 from mixedfit.predict import simulate
 
 from . import references
@@ -147,12 +152,12 @@ def test_searches_start_where_refits_do(name: str) -> None:
     like = shared.like
     unit = like.tangents(like.unit)
     G = moment_covariances_of_many(
-        like.products, unit[0], moment_system(like.products, unit)[0], responses.Zy, responses.yy
+        like.products, unit[0], moment_matrix(like.products, unit), responses.Zy, responses.yy
     )
     for y, own in zip(Y.T, G, strict=True):
         other = like.with_response(fit.rows.with_response(fit.design.with_response(y)))
-        system = moment_system(other.products, unit)
-        (want,) = moment_covariances(other.products, unit, *system)
+        matrix, right = moment_matrix(other.products, unit), moment_right(other.products, unit)
+        (want,) = moment_covariances(other.products, unit, matrix, right)
         np.testing.assert_allclose(own, want, rtol=1e-7, atol=1e-10)
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mixedfit.moments import moment_covariances, moment_system
+from mixedfit.moments import moment_covariances, moment_matrix, moment_right
 from mixedfit.working import WorkingRows
 from tests.cases import PATTERNS
 
@@ -23,7 +23,9 @@ def test_the_matrix_holds_traces_of_products_of_the_derivatives_of_sigma(pattern
             V += [(z @ d @ z.T) * same for d in structure.tangents(likelihood.unit[t])]
     V.append(np.eye(design.n))
     e = WorkingRows.of(design, basis).y
-    matrix, right = moment_system(likelihood.products, likelihood.tangents(likelihood.unit))
+    tangents = likelihood.tangents(likelihood.unit)
+    matrix = moment_matrix(likelihood.products, tangents)
+    right = moment_right(likelihood.products, tangents)
     expected = np.array([[np.sum(a * b) for b in V] for a in V])
     np.testing.assert_allclose(matrix, expected, atol=1e-10 * expected.max())
     np.testing.assert_allclose(right, [e @ a @ e for a in V], atol=1e-10 * right.max())
@@ -32,7 +34,8 @@ def test_the_matrix_holds_traces_of_products_of_the_derivatives_of_sigma(pattern
 def test_estimates_are_positive_definite_even_without_variance():
     likelihood = PATTERNS["three columns"].likelihood()
     tangents = likelihood.tangents(likelihood.unit)
-    matrix, right = moment_system(likelihood.products, tangents)
+    matrix = moment_matrix(likelihood.products, tangents)
+    right = moment_right(likelihood.products, tangents)
     right[:-1] = 0.0
     (G,) = moment_covariances(likelihood.products, tangents, matrix, right)
     assert np.linalg.eigvalsh(G)[0] > 0.0
