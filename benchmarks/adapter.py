@@ -20,7 +20,9 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.problems import PROBLEMS, Problem, read_data
+from benchmarks.data import read_data
+from benchmarks.operations import Operation
+from benchmarks.problems import PROBLEMS, Problem
 
 __all__ = ["Adapter", "Outcome", "main", "memory_mb", "reset_peak", "time_repeats"]
 
@@ -42,11 +44,14 @@ class Outcome:
         Evaluations of the criterion.
     note : str
         What a reader should know, such as a warning of the library itself.
+    numbers : list of float
+        What an operation found, for comparison with its peer.
     """
 
     criterion: float | None
     evaluations: int | None
     note: str = ""
+    numbers: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -60,8 +65,9 @@ class Adapter:
     module : str
         Its name when imported.
     prepare : callable
-        From a problem and its frame to a function without arguments that takes the formula as a
-        string and ends with the estimates of the fixed effects; what it does before is not timed.
+        From a problem (or an operation) and its frame to a function without arguments; that of a
+        problem takes the formula as a string and ends with the estimates of the fixed effects. What
+        is done before is not timed.
     outcome : callable
         From what that function returns to an `Outcome`.
     not_expressed : mapping of str to str
@@ -74,7 +80,7 @@ class Adapter:
 
     library: str
     module: str
-    prepare: Callable[[Problem, pd.DataFrame], Callable[[], Any]]
+    prepare: Callable[[Any, pd.DataFrame], Callable[[], Any]]
     outcome: Callable[[Any], Outcome]
     not_expressed: Mapping[str, str] = field(default_factory=dict)
     too_slow: Mapping[str, str] = field(default_factory=dict)
@@ -136,7 +142,7 @@ def time_repeats(
 
 
 def _measure(
-    adapter: Adapter, problem: Problem, data: Path | None, repeats: int, budget: float
+    adapter: Adapter, problem: Problem | Operation, data: Path | None, repeats: int, budget: float
 ) -> dict[str, Any]:
     """Everything known about one library on one problem."""
     frame = read_data(problem, data)
@@ -154,12 +160,13 @@ def _measure(
     return answer
 
 
-def _answer(adapter: Adapter, arguments: argparse.Namespace) -> dict[str, Any]:
+def _answer(
+    adapter: Adapter, problem: Problem | Operation, arguments: argparse.Namespace
+) -> dict[str, Any]:
     """What the process has to say: a measurement, or why there is none."""
-    problem = PROBLEMS[arguments.problem]
     head = {"library": adapter.library, "version": None, "problem": problem.name}
     reason = adapter.not_expressed.get(problem.name)
-    if problem.calls and adapter.library not in problem.calls:
+    if adapter.library not in problem.libraries:
         reason = "it has no such model"
     if not (reason or arguments.attempt_all):
         reason = adapter.too_slow.get(problem.name)
@@ -180,12 +187,13 @@ def _answer(adapter: Adapter, arguments: argparse.Namespace) -> dict[str, Any]:
         return head | {"skipped": f"failed: {type(error).__name__}: {error}"}
 
 
-def main(adapter: Adapter) -> None:
+def main(adapter: Adapter, problems: Mapping[str, Problem | Operation] = PROBLEMS) -> None:
     """Measure one library on one problem and print a line of JSON."""
     parser = argparse.ArgumentParser(description=f"Time {adapter.library} on one problem.")
-    parser.add_argument("problem", choices=PROBLEMS)
-    parser.add_argument("--repeats", type=int, default=5, help="fits timed after one warm-up")
-    parser.add_argument("--budget", type=float, default=60.0, help="seconds for all fits")
-    parser.add_argument("--data", type=Path, help="CSV of benchmarks.problems; else made here")
+    parser.add_argument("problem", choices=problems)
+    parser.add_argument("--repeats", type=int, default=5, help="calls timed after one warm-up")
+    parser.add_argument("--budget", type=float, default=60.0, help="seconds for all calls")
+    parser.add_argument("--data", type=Path, help="CSV of benchmarks.data; else made here")
     parser.add_argument("--attempt-all", action="store_true", help="even what takes too long")
-    print(json.dumps(_answer(adapter, parser.parse_args())))
+    arguments = parser.parse_args()
+    print(json.dumps(_answer(adapter, problems[arguments.problem], arguments)))

@@ -16,7 +16,7 @@ json_value <- function(value) {
   if (length(text) == 1) text else paste0("[", paste(text, collapse = ", "), "]")
 }
 
-print_json <- function(entries, lists = "seconds") {
+print_json <- function(entries, lists = c("seconds", "numbers")) {
   text <- vapply(entries, json_value, "")
   single <- names(entries) %in% lists & lengths(entries) == 1
   text[single] <- paste0("[", text[single], "]")
@@ -59,14 +59,23 @@ time_repeats <- function(fit, repeats, budget) {
   list(seconds = if (length(seconds)) seconds else first, first = first, result = result)
 }
 
+# Whether a package is there; prints that it is not.
+is_there <- function(package, arguments) {
+  there <- suppressPackageStartupMessages(requireNamespace(package, quietly = TRUE))
+  if (!there) {
+    reason <- paste("cannot be loaded: R has no package", package)
+    print_json(list(library = package, problem = arguments$problem, skipped = reason))
+  }
+  there
+}
+
 # Times a fit and prints what it found; `found` gives criterion, evaluations and note of a result.
 measure <- function(package, arguments, fit, found) {
-  head <- list(library = package, problem = arguments$problem)
-  if (!suppressPackageStartupMessages(requireNamespace(package, quietly = TRUE))) {
-    print_json(c(head, skipped = paste("cannot be loaded: R has no package", package)))
+  if (!is_there(package, arguments)) {
     return(invisible())
   }
-  head$version <- utils::packageDescription(package)$Version
+  version <- utils::packageDescription(package)$Version
+  head <- list(library = package, problem = arguments$problem, version = version)
   gc(FALSE)
   reset_peak()
   before <- memory_mb("VmRSS")

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 
-__all__ = ["FASTEST", "GROWTH", "PROBLEMS", "Bar", "Growth", "Problem", "read_data", "write_data"]
+__all__ = ["FASTEST", "GROWTH", "PROBLEMS", "Bar", "Growth", "Problem"]
 
 # The peer of a bar: whichever library, mixedfit apart, reaches the optimum first in a run.
 FASTEST = "fastest"
+
+# Who fits a model that lme4's formula says whole.
+_OF_FORMULAS = ("mixedfit", "mixedlm", "lme-python", "statsmodels", "lme4")
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class Problem:
     calls : dict
         Where the formula is not the whole model: the call each library that has the model makes, in
         its own language, with ``data`` for the data and ``mf`` for mixedfit.
+    seconds : float or None
+        The most seconds a fit of mixedfit may take.
     """
 
     name: str
@@ -63,6 +67,22 @@ class Problem:
     bar: Bar
     method: str = "REML"
     calls: Mapping[str, str] = field(default_factory=dict)
+    seconds: float | None = None
+
+    @property
+    def topic(self) -> str:
+        """ "lmer", or "lme" where residuals have a structure."""
+        return "lme" if self.calls else "lmer"
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Who has the model, or can say why not."""
+        return tuple(self.calls) or _OF_FORMULAS
+
+    @property
+    def title(self) -> str:
+        """What stands at the head of its table."""
+        return self.formula
 
 
 @dataclass(frozen=True)
@@ -89,6 +109,7 @@ class Growth:
     make: Callable[[int], pd.DataFrame]
     ratio: float
     method: str = "REML"
+    topic: ClassVar[str] = "lmer"
 
 
 def _bundled(name: str, columns: Sequence[str]) -> pd.DataFrame:
@@ -262,8 +283,9 @@ _STRUCTURED = (
         "y ~ x + t, ~ t | g, corAR1(form = ~ t | g)",
         _long_series,
         ("g",),
-        "200,000 rows, 10,000 subjects of 20 times; to take less than 5 s.",
+        "200,000 rows, 10,000 subjects of 20 times.",
         Bar("nlme", 0.2),
+        seconds=5.0,
         calls={
             "mixedfit": "mf.lme('y ~ x + t', '~ t | g', data, "
             "correlation=mf.CorAR1(form='~ t | g'))",
@@ -275,8 +297,9 @@ _STRUCTURED = (
         "y ~ x + (1 | s) + (1 | i), corAR1(form = ~ time | s)",
         _crossed_series,
         ("t", "s", "i"),
-        "20,000 rows, 500 subjects crossed with 300 items, AR(1) residuals; to take less than 5 s.",
+        "20,000 rows, 500 subjects crossed with 300 items, AR(1) residuals.",
         Bar("glmmTMB", 0.2),
+        seconds=5.0,
         method="ML",
         calls={
             "mixedfit": "mf.lmer('y ~ x + (1 | s) + (1 | i)', data, method='ML', "
@@ -350,30 +373,3 @@ GROWTH = Growth(
     _growing,
     1.5,
 )
-
-
-def write_data(problem: Problem, path: Path) -> None:
-    """Write a problem's data as CSV, for every library to read the same numbers."""
-    problem.make().to_csv(path, index=False)
-
-
-def read_data(problem: Problem, path: Path | None) -> pd.DataFrame:
-    """A problem's data, from a file of `write_data` or made here; labels are categories."""
-    if path is None:
-        return problem.make()
-    types = dict.fromkeys(problem.factors, "str")
-    frame = pd.read_csv(path, dtype=types, float_precision="round_trip", keep_default_na=False)
-    return frame.astype(dict.fromkeys(problem.factors, "category"))
-
-
-def main() -> None:
-    """Write the data of one problem: ``python -m benchmarks.problems NAME FILE``."""
-    parser = argparse.ArgumentParser(description="Write the data of a problem as CSV.")
-    parser.add_argument("problem", choices=PROBLEMS)
-    parser.add_argument("file", type=Path)
-    arguments = parser.parse_args()
-    write_data(PROBLEMS[arguments.problem], arguments.file)
-
-
-if __name__ == "__main__":
-    main()

@@ -6,17 +6,20 @@ import json
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.operations import Operation
 from benchmarks.problems import Problem
 
-__all__ = ["LIBRARIES", "Settings", "Tally", "measure", "measure_growth", "write_data"]
+__all__ = ["LIBRARIES", "Settings", "Tally", "measure", "measure_growth"]
 
-LIBRARIES = ("mixedfit", "mixedlm", "lme-python", "statsmodels", "lme4", "nlme", "glmmTMB")
-_IN_R = ("lme4", "nlme", "glmmTMB")
+_IN_PYTHON = ("mixedfit", "mixedlm", "lme-python", "statsmodels")
+_IN_R = ("lme4", "nlme", "glmmTMB", "pbkrtest", "metafor", "VGAM", "limma")
+LIBRARIES = (*_IN_PYTHON, *_IN_R)
 
 _HERE = Path(__file__).parent
 
@@ -77,7 +80,7 @@ class Tally:
         Seconds of the longest warm-up.
     peak_mb, added_mb : float or None
         Largest resident memory during the fits, and how much more that was than before them.
-    criterion, evaluations, note
+    criterion, evaluations, note, numbers
         As in `benchmarks.adapter.Outcome`.
     skipped : str
         Why there is no measurement.
@@ -94,6 +97,7 @@ class Tally:
     criterion: float | None = None
     evaluations: int | None = None
     note: str = ""
+    numbers: list[float] = field(default_factory=list)
     skipped: str = ""
 
     @property
@@ -123,36 +127,46 @@ class Tally:
         if answer["seconds"] != [answer["first_seconds"]]:  # else the warm-up was the measurement
             self.spent += answer["first_seconds"]
         self.criterion, self.evaluations = answer["criterion"], answer["evaluations"]
-        self.note = answer["note"]
+        self.note, self.numbers = answer["note"], answer.get("numbers", [])
         before, peak = answer["memory_before_mb"], answer["memory_peak_mb"]
         if peak is not None:
             self.peak_mb = max(peak, self.peak_mb or 0.0)
             self.added_mb = max(peak - before, self.added_mb or 0.0)
 
 
-def _python_command(library: str, problem: Problem, data: Path, settings: Settings) -> list[str]:
+def _python_command(
+    library: str, problem: Problem | Operation, data: Path, settings: Settings
+) -> list[str]:
     interpreter = sys.executable if library == "mixedfit" else settings.peer_python
-    module = f"benchmarks.bench_{library.replace('-', '_')}"
-    command = [interpreter, "-m", module, problem.name, "--data", str(data)]
+    script = "operation" if isinstance(problem, Operation) else library.replace("-", "_")
+    command = [interpreter, "-m", f"benchmarks.bench_{script}", problem.name, "--data", str(data)]
     command += ["--repeats", str(settings.repeats_a_round)]
     command += ["--budget", str(settings.budget_a_round)]
     return [*command, "--attempt-all"] if settings.attempt_all else command
 
 
-def _r_command(library: str, problem: Problem, data: Path, settings: Settings) -> list[str]:
-    call = problem.calls.get(library)
-    entries = {
+def _r_script(library: str, problem: Problem | Operation) -> tuple[str, dict[str, str]]:
+    """The script that asks an R package, and what it is told besides the data."""
+    if isinstance(problem, Operation):
+        return "bench_operation.R", {"routine": problem.routine, "option": problem.option}
+    if problem.calls:
+        return "bench_nlme.R", {"call": problem.calls[library]}
+    return "bench_lme4.R", {"formula": problem.formula, "method": problem.method}
+
+
+def _r_command(
+    library: str, problem: Problem | Operation, data: Path, settings: Settings
+) -> list[str]:
+    script, own = _r_script(library, problem)
+    entries = own | {
         "library": library,
         "problem": problem.name,
-        "call" if call else "formula": call or problem.formula,
         "data": data,
         "factors": ",".join(problem.factors),
-        "method": problem.method,
         "repeats": settings.repeats_a_round,
         "budget": settings.budget_a_round,
     }
-    script = str(_HERE / ("bench_nlme.R" if call else "bench_lme4.R"))
-    return [settings.rscript, script, *(f"{key}={value}" for key, value in entries.items())]
+    return [settings.rscript, str(_HERE / script), *(f"{k}={v}" for k, v in entries.items())]
 
 
 def _answer(command: list[str], timeout: float) -> dict[str, Any]:
@@ -182,36 +196,28 @@ def _reason(errors: str) -> str:
     return lines[-1] if lines[0].startswith("Traceback") else lines[0]
 
 
-def write_data(problem: Problem, path: Path) -> None:
-    """Make the data of a problem in a process that has gone when the fits are timed."""
-    command = [sys.executable, "-m", "benchmarks.problems", problem.name, str(path)]
+def _make_data(problem: Problem | Operation, path: Path) -> None:
+    """Make the data in a process that has gone when the calls are timed."""
+    command = [sys.executable, "-m", "benchmarks.data", problem.name, str(path)]
     subprocess.run(command, cwd=_HERE.parent, check=True)
 
 
-def _lacks(library: str, problem: Problem) -> str:
-    """Why a library is not asked, if it is not."""
-    if problem.calls and library not in problem.calls:
-        return "not attempted: it has no such model"
-    if not problem.calls and library in ("nlme", "glmmTMB"):
-        return "not attempted: it is asked for residual structures only"
-    return ""
-
-
 def measure(
-    problem: Problem, libraries: Iterable[str], data: Path, settings: Settings
+    problem: Problem | Operation, libraries: Iterable[str], settings: Settings
 ) -> list[Tally]:
     """Give each library its turn, round after round, so that all meet the same machine."""
-    tallies = [Tally(library, skipped=_lacks(library, problem)) for library in libraries]
-    for turn in range(settings.rounds):
-        for tally in tallies:
-            if not tally.wants_more(settings.budget):
-                continue
-            print(f"{problem.name}, round {turn + 1}: {tally.library}", file=sys.stderr)
-            if tally.library in _IN_R:
-                command = _r_command(tally.library, problem, data, settings)
-            else:
-                command = _python_command(tally.library, problem, data, settings)
-            tally.add(_answer(command, settings.timeout))
+    tallies = [Tally(library) for library in problem.libraries if library in set(libraries)]
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder) / f"{problem.name}.csv"
+        _make_data(problem, data)
+        for turn in range(settings.rounds):
+            for tally in tallies:
+                if not tally.wants_more(settings.budget):
+                    continue
+                print(f"{problem.name}, round {turn + 1}: {tally.library}", file=sys.stderr)
+                ask = _r_command if tally.library in _IN_R else _python_command
+                command = ask(tally.library, problem, data, settings)
+                tally.add(_answer(command, settings.timeout))
     return tallies
 
 

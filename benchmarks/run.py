@@ -6,18 +6,23 @@ import argparse
 import datetime as dt
 import os
 import platform
+import re
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.operations import OPERATIONS, Operation
 from benchmarks.problems import GROWTH, PROBLEMS
-from benchmarks.processes import LIBRARIES, Settings, measure, measure_growth, write_data
-from benchmarks.tables import Section, growth_section, problem_section
+from benchmarks.processes import LIBRARIES, Settings, measure, measure_growth
+from benchmarks.tables import Section, growth_section, operation_section, problem_section
 
 __all__ = ["main"]
 
 _RESULTS = Path(__file__).parent / "RESULTS.md"
+
+_ALL = PROBLEMS | {GROWTH.name: GROWTH} | OPERATIONS
+_TOPICS = tuple(dict.fromkeys(entry.topic for entry in _ALL.values()))
 
 _THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "RAYON_NUM_THREADS")
 
@@ -25,18 +30,20 @@ _THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "RAYON_NUM_THREA
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.run",
-        description="Fit the same models with several libraries and compare time and memory.",
+        description="Do the same with several libraries and compare time and memory.",
     )
     default = Settings()
-    names = [*PROBLEMS, GROWTH.name]
-    parser.add_argument("--problem", nargs="+", choices=names, default=names, metavar="NAME")
+    parser.add_argument("--topic", nargs="+", choices=_TOPICS, default=_TOPICS)
+    parser.add_argument(
+        "--problem", nargs="+", choices=_ALL, metavar="NAME", help=f"of: {', '.join(_ALL)}"
+    )
     parser.add_argument(
         "--library", nargs="+", choices=LIBRARIES, default=LIBRARIES, metavar="NAME"
     )
-    parser.add_argument("--repeats", type=int, default=default.repeats, help="fits timed in all")
+    parser.add_argument("--repeats", type=int, default=default.repeats, help="calls timed in all")
     parser.add_argument("--rounds", type=int, default=default.rounds, help="turns of a library")
     parser.add_argument(
-        "--budget", type=float, default=default.budget, help="seconds of fits, library by problem"
+        "--budget", type=float, default=default.budget, help="seconds of calls, library by problem"
     )
     parser.add_argument(
         "--timeout", type=float, default=default.timeout, help="seconds before a process is ended"
@@ -44,9 +51,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--peer-python", default=default.peer_python, help="interpreter that has the peers"
     )
-    parser.add_argument("--rscript", default=default.rscript, help="Rscript that has lme4")
+    parser.add_argument("--rscript", default=default.rscript, help="Rscript that has R's peers")
     parser.add_argument("--attempt-all", action="store_true", help="even what takes too long")
-    parser.add_argument("--write", action="store_true", help=f"write {_RESULTS.name}")
+    parser.add_argument("--write", action="store_true", help=f"into {_RESULTS.name}")
     return parser
 
 
@@ -62,20 +69,25 @@ def _settings(arguments: argparse.Namespace) -> Settings:
     )
 
 
+def _section(name: str, libraries: Sequence[str], settings: Settings) -> Section:
+    """The measurement of one problem or operation."""
+    if name == GROWTH.name:
+        return growth_section(measure_growth(settings))
+    entry = _ALL[name]
+    tallies = measure(entry, libraries, settings)
+    if isinstance(entry, Operation):
+        return operation_section(entry, tallies)
+    return problem_section(entry, tallies)
+
+
 def _sections(
     names: Sequence[str], libraries: Sequence[str], settings: Settings
 ) -> Iterator[Section]:
-    """Each problem as soon as it is measured."""
+    """Each section as soon as it is measured, with when and where."""
     for name in names:
-        if name == GROWTH.name:
-            if "mixedfit" in libraries:
-                yield growth_section(measure_growth(settings))
-            continue
-        problem = PROBLEMS[name]
-        with tempfile.TemporaryDirectory() as folder:
-            data = Path(folder) / f"{name}.csv"
-            write_data(problem, data)
-            yield problem_section(problem, measure(problem, libraries, data, settings))
+        if "mixedfit" in libraries or name != GROWTH.name:
+            section = _section(name, libraries, settings)
+            yield replace(section, remarks=[*section.remarks, _circumstances(settings)])
 
 
 def _processor() -> str:
@@ -88,43 +100,44 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _circumstances(settings: Settings) -> list[str]:
-    """When and where the run was made."""
+def _circumstances(settings: Settings) -> str:
+    """When and where a measurement was made."""
     threads = [f"{name}={os.environ[name]}" for name in _THREAD_VARIABLES if name in os.environ]
-    return [
-        f"Date: {dt.datetime.now(dt.UTC):%d %b %Y}.",
-        f"Machine: {_processor()}, {os.cpu_count()} cores, {platform.system()}, "
-        f"Python {platform.python_version()}.",
-        f"Threads: {', '.join(threads) if threads else 'as the libraries choose'}.",
-        f"At most {settings.repeats} fits a library and problem in {settings.rounds} rounds, "
-        f"at most {settings.budget:g} s of fits.",
-    ]
+    return (
+        f"Measured {dt.datetime.now(dt.UTC):%d %b %Y} on {_processor()}, {os.cpu_count()} cores, "
+        f"{platform.system()}, Python {platform.python_version()}, threads "
+        f"{', '.join(threads) if threads else 'as the libraries choose'}: at most "
+        f"{settings.repeats} calls in {settings.rounds} rounds, at most {settings.budget:g} s."
+    )
 
 
-def _page(sections: Sequence[Section], settings: Settings) -> str:
-    """The text of RESULTS.md."""
-    opening = [
-        "# Results",
-        "",
-        *(f"- {line}" for line in _circumstances(settings)),
-        "- Again: `python -m benchmarks.run --write` (README.md tells what the columns mean).",
-        "",
-    ]
-    return "\n".join([*opening, *(section.as_markdown() for section in sections)])
+def _written(page: str) -> dict[str, str]:
+    """The sections of a page by name, as they stand."""
+    parts = re.split(r"^(?=## )", page, flags=re.MULTILINE)[1:]
+    return {part[3 : part.index(":")]: part for part in parts}
+
+
+def _page(section: Section, before: str) -> str:
+    """The text of RESULTS.md with a section in its place, the others kept."""
+    texts = _written(before) | {section.name: section.as_markdown()}
+    opening = (
+        "# Results\n\nMade by `python -m benchmarks.run --write`; README.md tells what the columns "
+        "mean, and each table when and where it was measured.\n\n"
+    )
+    return opening + "\n".join(texts[name].rstrip() + "\n" for name in _ALL if name in texts)
 
 
 def main() -> None:
-    """Measure and print; with ``--write`` also write RESULTS.md."""
+    """Measure and print; with ``--write`` also put the tables into RESULTS.md."""
     arguments = _parser().parse_args()
     settings = _settings(arguments)
-    print("\n".join(_circumstances(settings)), end="\n\n", flush=True)
-    sections = []
-    for section in _sections(arguments.problem, arguments.library, settings):
+    names = arguments.problem or [n for n, one in _ALL.items() if one.topic in arguments.topic]
+    for section in _sections(names, arguments.library, settings):
         print(section.as_text(), flush=True)
-        sections.append(section)
-    if arguments.write:
-        _RESULTS.write_text(_page(sections, settings), encoding="utf-8")
-        print(f"Wrote {_RESULTS.name}.", file=sys.stderr)
+        if arguments.write:
+            before = _RESULTS.read_text(encoding="utf-8") if _RESULTS.exists() else ""
+            _RESULTS.write_text(_page(section, before), encoding="utf-8")
+            print(f"Wrote {section.name} to {_RESULTS.name}.", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -6,38 +6,32 @@ import statistics
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.problems import FASTEST, GROWTH, Problem
+import numpy as np
+
+from benchmarks.operations import Operation
+from benchmarks.problems import FASTEST, GROWTH, Bar, Problem
 from benchmarks.processes import Tally
 
-__all__ = ["Section", "growth_section", "problem_section"]
+__all__ = ["Section", "growth_section", "operation_section", "problem_section"]
 
 # How far above the best criterion a fit still counts as the same optimum.
 _SAME_OPTIMUM = 0.01
 
-_HEADERS = (
-    "library",
-    "version",
-    "median ms",
-    "min ms",
-    "max ms",
-    "fits",
-    "mixedfit/peer",
-    "criterion - best",
-    "evaluations",
-    "peak MB",
-    "added MB",
-    "note",
-)
+_TIMES = ("library", "version", "median ms", "min ms", "max ms", "calls", "mixedfit/peer")
+_MEMORY = ("peak MB", "added MB", "note")
+_OF_PROBLEMS = (*_TIMES, "criterion - best", "evaluations", *_MEMORY)
+_OF_OPERATIONS = (*_TIMES, "difference", *_MEMORY)
 
 
 @dataclass(frozen=True)
 class Section:
-    """One problem of the report.
+    """One problem or operation of the report.
 
     Attributes
     ----------
+    name : str
     title : str
-        "NAME: FORMULA".
+        The formula, or the call.
     about : str
     headers : tuple of str
     rows : list of tuple of str
@@ -45,6 +39,7 @@ class Section:
         Lines after the table, the verdict last.
     """
 
+    name: str
     title: str
     about: str
     headers: tuple[str, ...]
@@ -63,15 +58,17 @@ class Section:
             ).rstrip()
             for row in cells
         ]
-        return "\n".join([self.title, self.about, "", *lines, *self.remarks, ""])
+        heading = f"{self.name}: {self.title}"
+        return "\n".join([heading, self.about, "", *lines, *self.remarks, ""])
 
     def as_markdown(self) -> str:
         """The section as a Markdown table."""
         rule = tuple("---" for _ in self.headers)
         lines = ["| " + " | ".join(row) + " |" for row in (self.headers, rule, *self.rows)]
         remarks = [line for remark in self.remarks for line in ("", remark)]
-        name, _, formula = self.title.partition(": ")
-        return "\n".join([f"## {name}: `{formula}`", "", self.about, "", *lines, *remarks, ""])
+        return "\n".join(
+            [f"## {self.name}: `{self.title}`", "", self.about, "", *lines, *remarks, ""]
+        )
 
 
 def _megabytes(value: float | None) -> str:
@@ -101,14 +98,16 @@ def _reached(tally: Tally, best: float | None) -> bool:
     return tally.criterion - best <= _SAME_OPTIMUM
 
 
-def _row(tally: Tally, own: Tally | None, best: float | None) -> tuple[str, ...]:
+def _row(
+    tally: Tally, own: Tally | None, found: tuple[str, ...], notes: list[str]
+) -> tuple[str, ...]:
+    """A library's row; ``found`` stands between its times and its memory."""
     if not tally.measured:
-        empty = ("-",) * (len(_HEADERS) - 3)
+        empty = ("-",) * (len(_TIMES) + len(found) + len(_MEMORY) - 3)
         return (tally.library, tally.version or "-", *empty, tally.skipped)
     ratio = f"{own.median / tally.median:.3g}" if own and own is not tally else "-"
-    notes = [tally.note, "" if _reached(tally, best) else "not at the optimum"]
     if tally.skipped:
-        notes.append(f"a later round: {tally.skipped}")
+        notes = [*notes, f"a later round: {tally.skipped}"]
     return (
         tally.library,
         tally.version or "-",
@@ -117,45 +116,84 @@ def _row(tally: Tally, own: Tally | None, best: float | None) -> tuple[str, ...]
         _milliseconds(max(tally.seconds)),
         str(len(tally.seconds)),
         ratio,
-        _excess(tally.criterion, best),
-        "-" if tally.evaluations is None else str(tally.evaluations),
+        *found,
         _megabytes(tally.peak_mb),
         _megabytes(tally.added_mb),
         "; ".join(filter(None, notes)),
     )
 
 
-def _verdict(problem: Problem, tallies: list[Tally]) -> str:
-    """The bar and whether the medians of this run meet it."""
-    best = _best(tallies)
-    own = next((t for t in tallies if t.library == "mixedfit" and t.measured), None)
-    peers = [t for t in tallies if t.library != "mixedfit" and _reached(t, best) and t.measured]
-    if problem.bar.peer != FASTEST:
-        peers = [t for t in peers if t.library == problem.bar.peer]
-    name = "the fastest peer" if problem.bar.peer == FASTEST else problem.bar.peer
-    bar = f"Bar: at most {problem.bar.ratio:g} times the time of {name}"
+def _own(tallies: list[Tally]) -> Tally | None:
+    """The measurement of mixedfit."""
+    return next((t for t in tallies if t.library == "mixedfit" and t.measured), None)
+
+
+def _ratio_verdict(bar: Bar, own: Tally | None, peers: list[Tally]) -> str:
+    """The bar and whether the medians of this run meet it; peers are those that count."""
+    if bar.peer != FASTEST:
+        peers = [t for t in peers if t.library == bar.peer]
+    name = "the fastest peer" if bar.peer == FASTEST else bar.peer
+    text = f"Bar: at most {bar.ratio:.3g} times the time of {name}"
     if own is None or not peers:
-        missing = "mixedfit" if own is None else "a peer at the optimum"
-        return f"{bar}: not judged without {missing}."
+        missing = "mixedfit" if own is None else "a measured peer"
+        return f"{text}: not judged without {missing}."
     peer = min(peers, key=lambda t: t.median)
-    if not _reached(own, best):
-        return f"{bar}: missed, mixedfit is not at the optimum."
     ratio = own.median / peer.median
-    word = "met" if ratio <= problem.bar.ratio else "missed"
-    return f"{bar}: {word}, {ratio:.3g} times {peer.library}."
+    word = "met" if ratio <= bar.ratio else "missed"
+    return f"{text}: {word}, {ratio:.3g} times {peer.library}."
+
+
+def _seconds_verdict(seconds: float | None, own: Tally | None) -> list[str]:
+    """The bar on mixedfit's time alone, if there is one."""
+    if seconds is None:
+        return []
+    text = f"Bar: at most {seconds:g} s"
+    if own is None:
+        return [f"{text}: not judged without mixedfit."]
+    word = "met" if own.median <= seconds else "missed"
+    return [f"{text}: {word}, {own.median:.3g} s."]
 
 
 def problem_section(problem: Problem, tallies: list[Tally]) -> Section:
     """The libraries side by side on one problem."""
-    best = _best(tallies)
-    own = next((t for t in tallies if t.library == "mixedfit" and t.measured), None)
+    best, own = _best(tallies), _own(tallies)
     remarks = [f"{problem.method} criterion, best of the run: {best:.6f}."] if best else []
     if own and own.refit_seconds:
         refit = _milliseconds(statistics.median(own.refit_seconds))
         remarks.append(f"mixedfit, refit of another response: {refit} ms.")
-    remarks.append(_verdict(problem, tallies))
-    rows = [_row(tally, own, best) for tally in tallies]
-    return Section(f"{problem.name}: {problem.formula}", problem.about, _HEADERS, rows, remarks)
+    if own and not _reached(own, best):
+        remarks.append("Bar: missed, mixedfit is not at the optimum.")
+    else:
+        peers = [t for t in tallies if t is not own and t.measured and _reached(t, best)]
+        remarks.append(_ratio_verdict(problem.bar, own, peers))
+        remarks += _seconds_verdict(problem.seconds, own)
+    rows = []
+    for tally in tallies:
+        evaluations = "-" if tally.evaluations is None else str(tally.evaluations)
+        notes = [tally.note, "" if _reached(tally, best) else "not at the optimum"]
+        found = (_excess(tally.criterion, best), evaluations)
+        rows.append(_row(tally, own, found, notes))
+    return Section(problem.name, problem.title, problem.about, _OF_PROBLEMS, rows, remarks)
+
+
+def _difference(tally: Tally, own: Tally | None) -> str:
+    """The largest relative difference between a peer's numbers and mixedfit's."""
+    if own is None or tally is own or not tally.numbers or not own.numbers:
+        return "-"
+    found, ours = np.array(tally.numbers), np.array(own.numbers)
+    if len(found) != len(ours):
+        return f"{len(found)} numbers, not {len(ours)}"
+    return f"{np.max(np.abs(found - ours) / np.maximum(np.abs(ours), 1e-300)):.1g}"
+
+
+def operation_section(operation: Operation, tallies: list[Tally]) -> Section:
+    """mixedfit and its peer side by side on one operation."""
+    own = _own(tallies)
+    peers = [t for t in tallies if t is not own and t.measured]
+    remarks = [_ratio_verdict(operation.bar, own, peers)] if operation.bar else []
+    remarks += _seconds_verdict(operation.seconds, own)
+    rows = [_row(tally, own, (_difference(tally, own),), [tally.note]) for tally in tallies]
+    return Section(operation.name, operation.title, operation.about, _OF_OPERATIONS, rows, remarks)
 
 
 def growth_section(answer: dict[str, Any]) -> Section:
@@ -185,4 +223,4 @@ def growth_section(answer: dict[str, Any]) -> Section:
         remark = f"{bar}: {word}, {ratio:.3g} times."
     else:
         remark = f"{bar}: not judged: {answer['skipped']}."
-    return Section(f"{GROWTH.name}: {GROWTH.formula}", GROWTH.about, headers, rows, [remark])
+    return Section(GROWTH.name, GROWTH.formula, GROWTH.about, headers, rows, [remark])
