@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from mixedfit.arrays import Array, BoolArray
-from mixedfit.errors import DataError, MixedfitError, ModelError
+from mixedfit.errors import ModelError
 from mixedfit.fit import Fit, fitted_of
-from mixedfit.frames import Column, Frame, Labels, read_frame
-from mixedfit.residual import ResidualStructure, bind_residual, rows_by_group
+from mixedfit.new_rows import NewCorrelation, complete_rows, read_new_rows, scale_of_new_rows
 
 __all__ = ["conditional_residuals"]
 
@@ -57,75 +55,14 @@ def conditional_residuals(fit: Fit, newdata: Any, rows: BoolArray, predicted: Ar
             "new rows are unknown"
         )
     assert residual.columns is not None
-    new = read_frame(newdata, residual.columns.columns).take(rows)
-    missing = [mask for name in new.columns if (mask := new.missing(name)) is not None]
-    complete = ~np.logical_or.reduce(missing) if missing else np.ones(new.n, dtype=bool)
+    new = read_new_rows(newdata, list(residual.columns.columns), rows)
+    complete = complete_rows(new)
     out = np.full(new.n, np.nan)
-    out[complete] = _expected(fit, residual, new.take(complete), predicted[complete])
-    return out
-
-
-def _expected(fit: Fit, residual: ResidualStructure, new: Frame, predicted: Array) -> Array:
-    assert residual.columns is not None
-    spec, n = fit.design.residual_spec, residual.n
-    joined = _joined(residual.columns, new)
-    both = _joined_correlation(fit, residual, joined)
+    correlation = NewCorrelation(fit, new.take(complete))
     fitted = fitted_of(fit.design, fit.estimate)
     whitening = residual.at(fit.optimum.delta)
     solved = whitening.whiten_transposed(whitening.whiten((fit.design.y - fitted)[None]))
-    padded = np.concatenate([solved[0] * whitening.sd, np.zeros(new.n)])[None]
-    correlated = both.at(np.zeros(0)).multiply(padded)[0, n:]
-    if spec.variance is None:
-        return correlated
-    order = rows_by_group(spec.correlation, residual.columns, spec.groups)
-    variance = spec.variance.bind(joined, np.append(order, n + np.arange(new.n)))
-    assert residual.variance is not None
-    if variance.n_params != residual.variance.n_params:
-        raise DataError("new rows are in a stratum of the variance function the fit did not have")
-    if variance.from_fit == "resid":
-        raise ModelError("a variance function of residuals says nothing of new rows")
-    means = np.concatenate([fitted, predicted])
-    variance = variance.with_covariate(means, np.zeros_like(means))
-    delta = fit.optimum.delta[residual.n_params - variance.n_params :]
-    return correlated * np.exp(variance.log_sd(delta)[0][n:])
-
-
-def _joined_correlation(fit: Fit, residual: ResidualStructure, joined: Frame) -> ResidualStructure:
-    """The correlation of the fit's rows and new ones, at its estimates."""
-    spec = fit.design.residual_spec
-    assert spec.correlation is not None
-    assert residual.correlation is not None
-    delta = fit.optimum.delta[: residual.correlation.n_params]
-    held = spec.correlation.held_at(residual.correlation.natural(delta)[1])
-    try:
-        both = bind_residual(held, None, joined, spec.groups)
-    except MixedfitError as error:
-        raise DataError(
-            f"residuals of new rows cannot be told from the fit's: {error}. New rows must stand "
-            "at times or positions of their own, where the structure gives a correlation"
-        ) from None
-    assert both is not None
-    return both
-
-
-def _joined(own: Frame, new: Frame) -> Frame:
-    """Rows of two frames, one below the other."""
-    columns = {name: _stacked(own[name], new[name]) for name in own.columns}
-    return Frame(own.n + new.n, columns)
-
-
-def _stacked(own: Column, new: Column) -> Column:
-    if not isinstance(own, Labels) and not isinstance(new, Labels):
-        return np.concatenate([own, new])
-    own, new = _as_labels(own), _as_labels(new)
-    unknown = new.matched(own.levels).codes < 0
-    levels = own.levels.append(new.levels[np.unique(new.codes[unknown])]).astype(object)
-    codes = new.matched(levels).codes
-    return Labels(np.concatenate([own.codes, codes]), levels, own.ordered)
-
-
-def _as_labels(column: Column) -> Labels:
-    if isinstance(column, Labels):
-        return column
-    codes, levels = pd.factorize(column, sort=True)
-    return Labels(codes, pd.Index(levels))
+    log_sd, _ = scale_of_new_rows(fit, newdata, rows, predicted)
+    correlated = correlation.products(solved * whitening.sd)[0]
+    out[complete] = correlated * np.exp(log_sd[complete])
+    return out

@@ -9,7 +9,8 @@ from scipy.stats import t as student
 import mixedfit as mf
 from mixedfit.fit import Fit, fit_design, refit
 from mixedfit.predict import PredictionRows, prediction_rows
-from mixedfit.prediction_intervals import _Predictor, prediction_variance
+from mixedfit.prediction_errors import Predictor
+from mixedfit.prediction_intervals import prediction_variance
 
 from . import references
 from .cases import PATTERNS, frame
@@ -78,7 +79,7 @@ def dense_variance(fit: Fit, rows: PredictionRows) -> np.ndarray:
 def test_effects_are_estimated_together(name: str) -> None:
     fit = inside(name)
     rows = some_rows(fit)
-    got = fit.estimate.sigma**2 * _Predictor(fit).errors(rows).variance
+    got = fit.estimate.sigma**2 * Predictor(fit).errors(rows).variance
     np.testing.assert_allclose(got, dense_variance(fit, rows), rtol=1e-9)
 
 
@@ -86,11 +87,11 @@ def test_effects_are_estimated_together(name: str) -> None:
 def test_derivatives_in_the_covariances(name: str) -> None:
     fit = inside(name)
     rows = some_rows(fit)
-    errors = _Predictor(fit).errors(rows)
+    errors = Predictor(fit).errors(rows)
     h = 1e-5
     for i, e in enumerate(h * np.eye(errors.slopes.shape[1])):
         ahead, behind = moved(fit, e), moved(fit, -e)
-        variances = [_Predictor(f).errors(rows).variance for f in (ahead, behind)]
+        variances = [Predictor(f).errors(rows).variance for f in (ahead, behind)]
         slope = (variances[0] - variances[1]) / (2 * h)
         np.testing.assert_allclose(errors.slopes[:, i], slope, rtol=1e-5, atol=1e-8)
         predicted = [
@@ -105,7 +106,7 @@ def test_derivatives_in_the_covariances(name: str) -> None:
 def test_one_factor_and_several_have_one_formula(name: str) -> None:
     fit = inside(name)
     rows = some_rows(fit)
-    predictor = _Predictor(fit)
+    predictor = Predictor(fit)
     x, z = predictor.working(rows)
     quick, general = predictor.errors(rows), predictor._several(x, z, rows.codes)
     for part in ("variance", "slopes", "moves"):
@@ -209,7 +210,7 @@ def test_a_shift_and_a_scale_of_the_response() -> None:
 def test_blocks_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     fit = mf.lmer("y ~ x + (1 | g) + (1 | h)", frame())
     whole = fit.predict(interval="confidence")
-    monkeypatch.setattr("mixedfit.prediction_intervals._ROOM", 100)
+    monkeypatch.setattr("mixedfit.prediction_errors._ROOM", 100)
     pd.testing.assert_frame_equal(fit.predict(interval="confidence"), whole)
 
 

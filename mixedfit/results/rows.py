@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from mixedfit import grouping_levels
 from mixedfit import predict as prediction
 from mixedfit.arrays import Array
-from mixedfit.errors import DataError, ModelError
+from mixedfit.errors import DataError
 from mixedfit.fit import refit
 from mixedfit.prediction_intervals import Interval, predict_interval
 from mixedfit.results.fitted import FittedModel
@@ -82,6 +82,7 @@ class Rows(FittedModel):
         *,
         groups: prediction.Groups = ...,
         new_levels: prediction.NewLevels = ...,
+        residual: prediction.ResidualPart = ...,
         interval: None = ...,
         level: float = ...,
     ) -> pd.Series: ...
@@ -93,6 +94,7 @@ class Rows(FittedModel):
         *,
         groups: prediction.Groups = ...,
         new_levels: prediction.NewLevels = ...,
+        residual: prediction.ResidualPart = ...,
         interval: Interval,
         level: float = ...,
     ) -> pd.DataFrame: ...
@@ -124,7 +126,10 @@ class Rows(FittedModel):
             "confidence" is for the mean of a row given the levels that are included; levels left
             out or new are averaged over. "prediction" is for a new observation: it adds the
             residual variance and, for every level left out or new, that of its effects.
-            Observations have the weights of the fit's rows, and weight 1 in ``newdata``.
+            Observations have the weights of the fit's rows, and weight 1 in ``newdata``; a variance
+            function is taken at each row. Their residuals count as independent of those observed;
+            with ``residual="conditional"`` as correlated with them, and the variance is what is
+            left when those are known.
         level : float
             Of the intervals.
 
@@ -157,11 +162,9 @@ class Rows(FittedModel):
         1     356.1  72.3  205.1  507.1
         """
         if interval is not None:
-            if residual is not None:
-                raise ModelError(
-                    "residual='conditional' has no intervals: leave interval or residual out"
-                )
-            return predict_interval(self.fit, newdata, groups, new_levels, interval, level)
+            return predict_interval(
+                self.fit, newdata, groups, new_levels, interval, level, residual
+            )
         return prediction.predict(self.fit, newdata, groups, new_levels, residual)
 
     def simulate(self, n: int = 1, seed: int | np.random.Generator | None = None) -> pd.DataFrame:
