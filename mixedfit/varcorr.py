@@ -68,7 +68,10 @@ class VarCorr:
         return pd.DataFrame(rows, columns=["group", "name1", "name2", "cov", "sdcor"])
 
     def __repr__(self) -> str:
-        return self.to_frame().to_string(index=False, na_rep="")
+        frame = self.to_frame()
+        names = ["name1", "name2"]
+        frame[names] = frame[names].fillna("")  # which pandas 2 would print as None
+        return frame.to_string(index=False, na_rep="")
 
 
 def correlation_of(C: Array) -> Array:

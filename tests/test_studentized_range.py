@@ -30,7 +30,8 @@ def test_small_tails_fall_smoothly():
         assert (steps < 0.0).all()
         assert np.abs(np.diff(steps)).max() < 0.3
         t = 2.0 * stats.t.sf(q / np.sqrt(2.0), df)
-        assert ((tail > t) & (tail < 0.5 * k * (k - 1) * t)).all()
+        # Bonferroni's bound is met far out, where both are rounded.
+        assert ((tail > t) & (tail < 0.5 * k * (k - 1) * t * (1.0 + 1e-9))).all()
 
 
 @pytest.mark.parametrize(
