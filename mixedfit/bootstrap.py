@@ -26,6 +26,7 @@ from mixedfit.resampling import (
     resampled_factor,
     residual_responses,
 )
+from mixedfit.seeds import generator_of
 from mixedfit.variance_parameters import (
     has_plain_residuals,
     parameter_values,
@@ -234,7 +235,7 @@ def bootstrap(
         )
     if group is not None:
         resampled_factor(fit.design, group)
-    rng = np.random.default_rng(seed)
+    rng = generator_of(seed)
     tell = reporter(f"{kind} bootstrap", n, progress)
     if kind == "case":
         factor = resampled_factor(fit.design, group)

@@ -14,6 +14,7 @@ from mixedfit.likelihood import Method
 from mixedfit.lockstep import refit_many
 from mixedfit.progress import reporter
 from mixedfit.resampling import parametric_responses
+from mixedfit.seeds import generator_of
 
 __all__ = ["BootstrapTest", "bootstrap_test_of"]
 
@@ -77,7 +78,7 @@ def bootstrap_test_of(
             "the first model fits better than the second, so it is not nested in it: pass the "
             "smaller model first"
         )
-    rng = np.random.default_rng(seed)
+    rng = generator_of(seed)
     tell = reporter("bootstrap test", 2 * n, progress)
     parts, done = [], 0
     for Y in parametric_responses(small, n, rng):

@@ -18,6 +18,7 @@ import pandas as pd
 
 from mixedfit.arrays import Array
 from mixedfit.covariance import Diagonal, Unstructured
+from mixedfit.errors import MixedfitError
 from mixedfit.fit import Fit
 from mixedfit.report import standard_errors
 from mixedfit.results import MixedResults
@@ -103,6 +104,8 @@ def crosscheck(fit: MixedResults) -> CrossCheck:
     >>> mf.crosscheck(fit).largest < 0.01
     True
     """
+    if not isinstance(fit, MixedResults):
+        raise MixedfitError(f"crosscheck takes a fit such as lmer() returns, not {fit!r}")
     core = fit.fit
     if not core.design.terms or core.design.residual is not None:
         return CrossCheck(_table([]), (_NO_OTHER,))

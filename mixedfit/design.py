@@ -417,6 +417,11 @@ def _codings(
     contrasts: Mapping[str, str | ArrayLike], names: Sequence[str], frame: Frame
 ) -> tuple[dict[str, str], dict[str, Array]]:
     """Formulaic's spelling of the contrasts, and the matrices it then looks up."""
+    if not isinstance(contrasts, Mapping):
+        raise DataError(
+            "contrasts must be a dict from factors to codings, such as {'f': 'sum'}, not "
+            f"{contrasts!r}"
+        )
     codings, matrices = {}, {}
     for name, contrast in contrasts.items():
         if name not in names:

@@ -192,6 +192,8 @@ def fit_design(
     ModelError
         If the data cannot separate the random terms, or leave no residual variation.
     """
+    if control is not None and not isinstance(control, Control):
+        raise ModelError(f"control must be mf.Control(...), not {type(control).__name__}")
     with one_thread():
         problem = problem_of(design, method)
         identified, starts = True, None
@@ -346,7 +348,10 @@ def _user_start(
 
 
 def _states_of_theta(likelihood: Likelihood, start: ArrayLike) -> States:
-    theta = np.asarray(start, dtype=float)
+    try:
+        theta = np.asarray(start, dtype=float)
+    except (TypeError, ValueError):
+        raise ModelError(f"start must hold the numbers of theta, not {start!r}") from None
     lengths = [
         len(structure.theta(state))
         for (_, structure), state in zip(likelihood.structures, likelihood.unit, strict=True)

@@ -17,7 +17,7 @@ from typing import Literal
 from formulaic import Formula as TermFormula
 from formulaic.errors import FormulaicError
 from formulaic.parser.algos.tokenize import tokenize
-from formulaic.parser.types import Token
+from formulaic.parser.types import Factor, Token
 
 from mixedfit.errors import FormulaError
 
@@ -382,8 +382,18 @@ def _from_bar(
 
 def _uncorrelated(columns: Expression) -> list[Expression]:
     """One expression a term: ``x || g`` is ``(1 | g) + (0 + x | g)``."""
-    terms = [str(term) for term in TermFormula(columns.text)]
+    terms = [":".join(map(_quoted, term.factors)) for term in TermFormula(columns.text)]
     return [Expression(t if t == "1" else f"0 + {t}", columns.spelling) for t in terms]
+
+
+def _quoted(factor: Factor) -> str:
+    """A factor as formulaic reads it again: a name with blanks in backticks."""
+    name = factor.expr
+    if factor.eval_method is Factor.EvalMethod.LOOKUP and not re.fullmatch(
+        r"[A-Za-z_.][\w.]*", name
+    ):
+        return f"`{name}`"
+    return name
 
 
 def _groups(tokens: list[Token], source: str, text: str) -> list[tuple[str, ...]]:

@@ -34,6 +34,9 @@ __all__ = ["IntervalMethod", "confidence_intervals", "wald_intervals"]
 
 IntervalMethod = Literal["wald", "profile", "boot"]
 
+# A level below it is taken for the share of misses that other software asks for, as alpha.
+_LOWEST_LEVEL = 0.5
+
 
 def confidence_intervals(
     fit: Fit,
@@ -66,6 +69,11 @@ def confidence_intervals(
         One row a parameter: lower, upper.
     """
     quantile_of(level)
+    if level < _LOWEST_LEVEL:
+        raise ModelError(
+            f"level={level:g} asks for intervals that hold the parameter that rarely; level is the "
+            f"share that hold it, not the share that miss it: write level={1.0 - level:g}"
+        )
     if method == "profile":
         return profile_interval(fit, level, parameters)
     if method == "wald":

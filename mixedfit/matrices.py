@@ -393,6 +393,9 @@ def _cause(error: BaseException) -> str:
     cause = error.__cause__ or error
     if isinstance(cause, NameError):
         return f"there is no function {cause.name!r} here; make what it gives a column of the data"
+    absent = re.fullmatch(r"(.+) is not in list", str(cause))
+    if absent:
+        return f"there is no level {absent[1]}; a contrast names a level by its label, in quotes"
     plain = re.sub(r"\x1b\[[\d;]*m", "", str(cause))
     return plain.strip().split("\n")[0] or type(cause).__name__
 

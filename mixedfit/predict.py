@@ -18,6 +18,7 @@ from mixedfit.formula import Expression
 from mixedfit.frames import Frame, Labels, read_frame
 from mixedfit.marginal import residual_sd
 from mixedfit.matrices import evaluate, variables
+from mixedfit.seeds import generator_of
 
 __all__ = [
     "Groups",
@@ -272,9 +273,9 @@ def simulate(fit: Fit, n: int = 1, seed: int | np.random.Generator | None = None
     DataFrame
         One row an observation used, columns ``sim_1`` to ``sim_n``.
     """
-    if n < 1:
-        raise ModelError(f"n must be at least 1, not {n!r}")
-    rng = np.random.default_rng(seed)
+    if not isinstance(n, int | np.integer) or n < 1:
+        raise ModelError(f"n must be at least 1, a whole number, not {n!r}")
+    rng = generator_of(seed)
     design, estimate = fit.design, fit.estimate
     draws = np.repeat(fitted_values(fit, "population")[:, None], n, axis=1)
     for factor, Z, term in _effects(fit):

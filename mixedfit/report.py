@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
@@ -12,8 +14,10 @@ from mixedfit.errors import MixedfitError
 from mixedfit.explain import zero_columns
 from mixedfit.fit import Fit
 from mixedfit.predict import fitted_values, residuals
+from mixedfit.residual_form import classify, parse_form
 from mixedfit.summary import Summary, Table, TableColumn, format_numbers, format_p_values
 from mixedfit.varcorr import VarCorr, variance_components
+from mixedfit.variance_function import VarIdent
 from mixedfit.vcov import model_covariance
 
 __all__ = [
@@ -36,15 +40,17 @@ def summarise(fit: Fit, ddf: Ddf | None = None) -> Summary:
     )
     counts = ", ".join(f"{f.name} {f.n_levels}" for f in design.factors)
     facts = [
-        ("Formula", design.formula.text),
+        ("Formula", " ".join(design.formula.text.split())),
         ("Observations", f"{design.n}; levels: {counts}" if counts else str(design.n)),
         (criterion, f"{optimum.fun:.4f}"),
         ("AIC, BIC", f"{akaike(fit):.2f}, {bayes(fit):.2f}"),
         ("Verdict", f"{optimum.status}: {optimum.message}"),
     ]
     facts += [("Without variance", text) for text in singular_text(fit)]
+    facts += _known(fit)
     if design.n_missing:
-        facts.append(("Left out", f"{design.n_missing} rows with missing values"))
+        rows = "1 row" if design.n_missing == 1 else f"{design.n_missing} rows"
+        facts.append(("Left out", f"{rows} with missing values"))
     if design.dropped:
         facts.append(
             ("Dropped columns", f"{', '.join(design.dropped)} (they repeat other columns)")
@@ -58,6 +64,18 @@ def summarise(fit: Fit, ddf: Ddf | None = None) -> Summary:
         tables.insert(2, _residual_structure(fit))
     model = "Linear mixed model" if design.terms else "Linear model by generalised least squares,"
     return Summary(f"{model} fitted by {maximised}", facts, tables)
+
+
+def _known(fit: Fit) -> list[tuple[str, str]]:
+    """Weights and offset, which the formula does not show."""
+    design, facts = fit.design, []
+    if design.weights is not None:
+        low, high = format_numbers([design.weights.min(), design.weights.max()])
+        facts.append(("Precision weights", f"{low} to {high}"))
+    if design.offset is not None:
+        low, high = format_numbers([design.offset.min(), design.offset.max()])
+        facts.append(("Offset", f"{low} to {high}"))
+    return facts
 
 
 def residual_parameters(fit: Fit) -> pd.Series:
@@ -76,10 +94,39 @@ def residual_parts(fit: Fit) -> list[str]:
 def _residual_structure(fit: Fit) -> Table:
     parameters = residual_parameters(fit)
     columns = [
-        TableColumn("", list(parameters.index), "left"),
+        TableColumn("Structure", _structures(fit, len(parameters)), "left"),
+        TableColumn("Parameter", list(parameters.index), "left"),
         TableColumn("Estimate", format_numbers(parameters.to_numpy())),
     ]
-    return Table("Residual correlation and variance", columns, residual_parts(fit))
+    notes = [*residual_parts(fit), *_reference_stratum(fit, list(parameters.index))]
+    return Table("Residual correlation and variance", columns, notes)
+
+
+def _reference_stratum(fit: Fit, names: list[str]) -> list[str]:
+    """Where the standard deviation is sigma, to which those of VarIdent are ratios."""
+    variance, residual = fit.design.residual_spec.variance, fit.design.residual
+    if not isinstance(variance, VarIdent) or residual is None or residual.columns is None:
+        return []
+    groups = parse_form(variance.form, "VarIdent").groups
+    known = {*names, *(variance.fixed if isinstance(variance.fixed, Mapping) else ())}
+    strata = classify(groups, residual.columns).labels
+    reference = [label for label in strata if label not in known]
+    where = " and ".join(groups)
+    return [f"VarIdent: ratios to the standard deviation where {where} is {reference[0]}"]
+
+
+def _structures(fit: Fit, count: int) -> list[str]:
+    """The class each residual parameter belongs to, said once."""
+    spec, residual = fit.design.residual_spec, fit.design.residual
+    assert residual is not None
+    n_variance = 0 if residual.variance is None else residual.variance.n_params
+    n_correlation = count - n_variance
+    out = [""] * count
+    if n_correlation:
+        out[0] = type(spec.correlation).__name__
+    if n_variance:
+        out[n_correlation] = type(spec.variance).__name__
+    return out
 
 
 def _scaled_residuals(fit: Fit) -> Table:
@@ -116,7 +163,9 @@ def _random_effects(varcorr: VarCorr) -> Table:
     for j in range(width):
         cells = [row[j] if j < len(row) else "" for row in correlations]
         columns.append(TableColumn("Corr." if j == 0 else "", cells))
-    return Table("Random effects", columns)
+    if not varcorr.sd:
+        del columns[1]
+    return Table("Random effects" if varcorr.sd else "Residual variance", columns)
 
 
 def _fixed_effects(fit: Fit, ddf: Ddf | None) -> Table:

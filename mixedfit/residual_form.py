@@ -67,7 +67,16 @@ class ResidualForm:
             If it is not numeric.
         """
         assert self.covariate is not None
-        return evaluate(self.covariate, frame, f"covariate of {what}")
+        try:
+            return evaluate(self.covariate, frame, f"covariate of {what}")
+        except FormulaError:
+            for name in sorted(variables(self.covariate.text)):
+                if isinstance(frame.columns.get(name), Labels):
+                    raise DataError(
+                        f"{what}: {self.left!r} must be numbers, but {name!r} holds labels; groups "
+                        f"stand right of a bar, '~ time | {name}'"
+                    ) from None
+            raise
 
     def labels(self, frame: Frame) -> Labels | None:
         """The covariate's labels where it is a categorical column."""

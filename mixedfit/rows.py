@@ -125,6 +125,8 @@ def use_rows(data: Any, names: list[str], options: RowOptions) -> UsedRows:
             given[what] = evaluate(expression, frame, what)
     if "weights" in given:
         _check_weights(given["weights"])
+    if "offset" in given:
+        _check_offset(given["offset"])
     offset = expressions.get("offset")
     return UsedRows(
         frame,
@@ -171,10 +173,19 @@ def _numbers(value: Any, total: int, what: str) -> Array:
 def _check_weights(weights: Array) -> None:
     bad = ~(np.isfinite(weights) & (weights > 0.0))
     if bad.any():
-        first = weights[bad][0]
+        count, first = int(bad.sum()), weights[bad][0]
         raise DataError(
-            f"weights must be positive and finite; {int(bad.sum())} are not (the first is "
-            f"{first:g}). Leave rows of weight zero out with subset="
+            f"weights must be positive and finite; {count} {'is' if count == 1 else 'are'} not "
+            f"(the first is {first:g}). Leave rows of weight zero out with subset="
+        )
+
+
+def _check_offset(offset: Array) -> None:
+    infinite = ~np.isfinite(offset)
+    if infinite.any():
+        raise DataError(
+            f"the offset is not finite in {int(infinite.sum())} of {len(offset)} rows; remove or "
+            "correct them"
         )
 
 

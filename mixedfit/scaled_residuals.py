@@ -18,6 +18,7 @@ from mixedfit.arrays import Array
 from mixedfit.errors import ModelError
 from mixedfit.fit import Fit
 from mixedfit.predict import fitted_values, simulate
+from mixedfit.seeds import generator_of
 
 __all__ = ["Effects", "ScaledResiduals", "scaled_residuals"]
 
@@ -90,7 +91,7 @@ def scaled_residuals(
             f"{n} simulations of {fit.n} rows do not fit in memory; pass n={int(_ROOM / fit.n)} "
             "or fewer"
         )
-    rng = np.random.default_rng(seed)
+    rng = generator_of(seed)
     responses = np.column_stack([fit.design.y, _simulated(fit, n, rng, effects)])
     places = _ranks(responses)
     uniform = (places + rng.random(places.shape)) / (n + 1)

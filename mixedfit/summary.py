@@ -29,18 +29,24 @@ def format_numbers(values: ArrayLike, digits: int = 4) -> list[str]:
     >>> format_numbers([251.40510, 10.46729])
     ['251.41', '10.47']
     >>> format_numbers([1.5e-7, 2.0])
-    ['1.5e-07', '2']
+    ['1.500e-07', '2.000']
     """
     array = np.asarray(values, dtype=float)
     present = np.isfinite(array)
     sizes = np.abs(array[present & (array != 0.0)])
     if len(sizes) and (sizes.max() > 1e5 * sizes.min() or sizes.max() < 1e-4 or sizes.min() >= 1e9):
         return [
-            f"{v:.{digits}g}" if ok else _blank(v) for v, ok in zip(array, present, strict=True)
+            _significant(v, digits) if ok else _blank(v)
+            for v, ok in zip(array, present, strict=True)
         ]
     smallest = int(np.floor(np.log10(sizes.min()))) if len(sizes) else 0
     decimals = max(0, digits - 1 - smallest)
     return [f"{v:.{decimals}f}" if ok else _blank(v) for v, ok in zip(array, present, strict=True)]
+
+
+def _significant(value: float, digits: int) -> str:
+    """With so many digits, zeros at the end included."""
+    return f"{value:#.{digits}g}".removesuffix(".")
 
 
 def _blank(value: float) -> str:
@@ -62,7 +68,7 @@ def format_p_values(values: ArrayLike) -> list[str]:
         elif value < 1e-16:
             out.append("<1e-16")
         else:
-            out.append(f"{value:.3g}" if value < 1e-4 else f"{value:.4f}")
+            out.append(f"{value:.2e}" if value < 1e-4 else f"{value:.4f}")
     return out
 
 
@@ -123,7 +129,8 @@ class Table:
             for row in zip(*(c.cells for c in self.columns), strict=True)
         )
         caption = (
-            '<caption style="caption-side:top;text-align:left;font-weight:bold">'
+            '<caption style="caption-side:top;text-align:left;font-weight:bold;'
+            'white-space:nowrap">'
             f"{html.escape(self.title)}</caption>"
         )
         notes = "".join(f"<p>{html.escape(note)}</p>" for note in self.notes)

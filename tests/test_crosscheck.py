@@ -94,3 +94,8 @@ def test_lme4_agrees(formula, options, method):
     llf = theirs.loc["log-likelihood"]
     assert -1e-7 * abs(fit.llf) < llf["ours"] - llf["theirs"] < 1e-3
     assert theirs["in_se"].abs().max() < 0.05
+
+
+def test_only_fits_are_checked():
+    with pytest.raises(mf.MixedfitError, match="takes a fit such as lmer"):
+        mf.crosscheck("Reaction ~ Days")

@@ -204,6 +204,7 @@ def test_more_fixed_effects_than_rows():
 @pytest.mark.parametrize(
     ("contrasts", "message"),
     [
+        ("sum", "contrasts must be a dict from factors to codings"),
         ({"nosuch": "sum"}, "contrasts name 'nosuch', which the formula does not use"),
         ({"f": "deviation"}, "'deviation' is none of 'treatment', 'sum', 'helmert', 'poly'"),
         ({"x": "sum"}, "contrasts name 'x', which holds numbers"),

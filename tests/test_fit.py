@@ -3,6 +3,7 @@ import pickle
 import numpy as np
 import pytest
 
+import mixedfit as mf
 from mixedfit.errors import ModelError
 from mixedfit.fit import fit_design
 from mixedfit.optimize import Control, minimise
@@ -65,3 +66,11 @@ def test_one_evaluation_does_not_depend_on_the_number_of_rows():
         for f in (small, large)
     ]
     assert shapes[0] == shapes[1]
+
+
+def test_controls_and_starts_of_another_kind_are_refused():
+    data = mf.datasets.load("dyestuff")
+    with pytest.raises(ModelError, match=r"control must be mf.Control\(...\), not dict"):
+        mf.lmer("Yield ~ 1 + (1 | Batch)", data, control={"tolerance": 1e-3})
+    with pytest.raises(ModelError, match="start must hold the numbers of theta, not 'a'"):
+        mf.lmer("Yield ~ 1 + (1 | Batch)", data, start="a")

@@ -169,3 +169,9 @@ def test_contrasts_are_written_into_the_terms_that_use_a_factor():
     assert coded.user_names(["C(f, contr.sum)[S.a]:x"]) == ("f[S.a]:x",)
     untouched = Expression("x")
     assert with_contrasts(untouched, {"f": "contr.sum"}) is untouched
+
+
+def test_quoted_names_stay_quoted_where_columns_are_uncorrelated():
+    effects = parse("y ~ 1 + (`a b` + x.y || g)").random
+    assert [effect.label for effect in effects] == ["(1 | g)", "(0 + `a b` | g)", "(0 + x.y | g)"]
+    assert [effect.columns.text for effect in effects[1:]] == ["0 + `a b`", "0 + x.y"]

@@ -97,3 +97,8 @@ def test_what_needs_plain_residuals_says_so(fit) -> None:
     for kind in ("case", "residual"):
         with pytest.raises(mf.ModelError, match="use kind='parametric'"):
             other.bootstrap(5, kind=kind)
+
+
+def test_an_alpha_is_not_taken_for_a_level():
+    with pytest.raises(mf.ModelError, match="write level=0.95"):
+        lmer("lmer_dyestuff_reml").conf_int(0.05)

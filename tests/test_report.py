@@ -113,3 +113,41 @@ def test_tidy_glance_augment(sleepstudy):
     assert list(augmented.columns) == ["Reaction", "Subject", "fitted", "fixed", "resid"]
     np.testing.assert_allclose(augmented["fitted"] + augmented["resid"], augmented["Reaction"])
     assert augmented["Subject"].iloc[0] == "308"
+
+
+def test_the_summary_tells_known_weights_and_offset():
+    data = frame()
+    n = len(data)
+    fit = mf.lmer("y ~ x + (1 | g)", data, weights=np.linspace(0.5, 2, n), offset=np.full(n, 3.0))
+    text = str(fit.summary())
+    assert "Precision weights: 0.5000 to 2.0000" in text
+    assert "Offset: 3.000 to 3.000" in text
+
+
+def test_residual_parameters_stand_beside_their_structure_and_reference():
+    orthodont = mf.datasets.load("orthodont")
+    fit = mf.gls(
+        "distance ~ age",
+        orthodont,
+        correlation=mf.CorAR1(form="~ 1 | Subject"),
+        weights=mf.VarIdent(form="~ 1 | Sex"),
+    )
+    lines = [line.split() for line in str(fit.summary()).splitlines()]
+    assert ["CorAR1", "Phi"] in [line[:2] for line in lines]
+    assert ["VarIdent", "Female"] in [line[:2] for line in lines]
+    text = str(fit.summary())
+    assert "ratios to the standard deviation where Sex is Male" in text
+    assert "Residual variance" in text
+    assert "Random effects" not in text
+
+
+def test_a_held_ratio_is_not_the_reference():
+    orthodont = mf.datasets.load("orthodont")
+    held = mf.VarIdent(form="~ 1 | age", fixed={"8": 1.2})
+    text = str(mf.gls("distance ~ age", orthodont, weights=held).summary())
+    assert "where age is 10" in text
+
+
+def test_a_formula_of_several_lines_is_shown_in_one():
+    text = str(mf.lmer("y ~ x +\n   (1 | g)", frame()).summary())
+    assert "Formula: y ~ x + (1 | g)\n" in text

@@ -452,3 +452,9 @@ def test_a_formula_as_weights_is_a_known_variance() -> None:
     assert written.llf == named.llf
     with pytest.raises(ModelError, match=r"not 'age'; for known weights w write VarFixed"):
         mf.lme("distance ~ age", "~ 1 | Subject", data, weights="age")
+
+
+def test_a_covariate_of_labels_is_told_where_groups_stand() -> None:
+    data = {"t": [1.0, 2.0, 3.0], "f": ["u", "v", "w"]}
+    with pytest.raises(DataError, match=r"'f' holds labels; groups stand right of a bar"):
+        bind_residual(CorAR1(0.5, form="~ t + f"), None, read_frame(data, ["t", "f"]))

@@ -119,3 +119,14 @@ def test_a_column_missing_everywhere_and_no_rows_at_all():
         use_rows(DATA.assign(x=np.nan), ["x"], RowOptions())
     with pytest.raises(DataError, match="no rows"):
         use_rows(DATA.iloc[:0], ["x"], RowOptions())
+
+
+@pytest.mark.parametrize("offset", [[0, 0, 0, np.inf, 0, 0], np.full(6, -np.inf)])
+def test_an_infinite_offset_is_refused(offset):
+    with pytest.raises(DataError, match="the offset is not finite in"):
+        use(offset=offset)
+
+
+def test_one_bad_weight_is_told_in_the_singular():
+    with pytest.raises(DataError, match="1 is not"):
+        use(weights=[0, 1, 1, 1, 1, 1])

@@ -15,8 +15,8 @@ from mixedfit.summary import Summary, Table, TableColumn, format_numbers, format
         ([0.0], ["0.000"]),
         ([np.nan, 1.0], ["", "1.000"]),
         ([np.inf, 1.0], ["inf", "1.000"]),
-        ([1e-9, 3e-9], ["1e-09", "3e-09"]),
-        ([1e12, 1.0], ["1e+12", "1"]),
+        ([1e-9, 3e-9], ["1.000e-09", "3.000e-09"]),
+        ([1e12, 1.0], ["1.000e+12", "1.000"]),
         ([-3.25, 0.004], ["-3.250000", "0.004000"]),
     ],
 )
@@ -28,7 +28,7 @@ def test_p_values():
     assert format_p_values([0.5, 0.03214, 2e-5, 0.0, np.nan]) == [
         "0.5000",
         "0.0321",
-        "2e-05",
+        "2.00e-05",
         "<1e-16",
         "",
     ]
@@ -85,3 +85,8 @@ def test_latex_escapes_what_latex_reads(summary):
     assert r"x\_1 \& \textless{}y\textgreater{} & -22.5 \\" in text
     assert text.count(r"\begin{tabular}{lr}") == 1
     assert r"y \textasciitilde{} x\_1" in text
+
+
+def test_digits_are_kept_before_an_exponent():
+    assert format_numbers([7.019e-15, 8.61e-7]) == ["7.019e-15", "8.610e-07"]
+    assert format_p_values([6.4e-7]) == ["6.40e-07"]

@@ -274,6 +274,8 @@ def _factor(fit: Fit, group: str | None) -> int:
     names = [factor.name for factor in fit.design.factors]
     if group is None and len(names) == 1:
         return 0
+    if not names:
+        raise ModelError("this model has no random effects, so nothing is shrunk")
     if group not in names:
         known = ", ".join(map(repr, names))
         raise ModelError(f"group must be a grouping factor of the model, {known}, not {group!r}")

@@ -121,7 +121,7 @@ def normal_means(
             raise DataError("mode and grid belong to priors other than the normal")
         return shrink_normal(data, method, test, uncertainty, level, encode)
     if read_method(method) not in ("reml", "ml"):
-        raise DataError(f"a {prior} prior is fitted by maximum likelihood, not by {method!r}")
+        raise DataError(f"the {prior} prior is fitted by maximum likelihood, not by {method!r}")
     options = (X is not None, mode, grid)
     return _other(data, prior, options, uncertainty, level, encode)
 

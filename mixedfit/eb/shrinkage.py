@@ -330,11 +330,17 @@ def _coefficients(frame: pd.DataFrame) -> Table:
 
 def _series(title: str, values: pd.Series) -> Table:
     names = [str(name) for name in values.index]
-    cells = [
-        (format_p_values if name.split("_")[0] == "p" else format_numbers)([value])[0]
-        for name, value in zip(names, values, strict=True)
-    ]
+    cells = [_cell(name.split("_")[0], value) for name, value in zip(names, values, strict=True)]
     return Table(title, [TableColumn("", names, "left"), TableColumn("value", cells)])
+
+
+def _cell(kind: str, value: float) -> str:
+    """A p-value, whole degrees of freedom, or any other number."""
+    if kind == "p":
+        return format_p_values([value])[0]
+    if kind == "df" and float(value).is_integer():
+        return f"{value:.0f}"
+    return format_numbers([value])[0]
 
 
 # Columns of the units table that are in the units of the estimates.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import narwhals.stable.v2 as nw
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
@@ -35,8 +36,8 @@ def read_units(name: str, values: ArrayLike, n: int | None = None, like: str = "
     """
     try:
         array = np.array(values, dtype=float)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{name} must be numbers, one a unit") from error
+    except (TypeError, ValueError):
+        raise DataError(f"{name} must be numbers, one a unit") from None
     if array.ndim == 0:
         array = np.full(1 if n is None else n, float(array))
     if array.ndim != 1:
@@ -86,8 +87,11 @@ def read_covariates(X: Any, n: int) -> tuple[Array, list[str]]:
     """
     if X is None:
         return np.ones((n, 1)), ["Intercept"]
-    frame = pd.DataFrame(X) if not hasattr(X, "to_pandas") else X.to_pandas()
-    names = [str(c) if not isinstance(c, int | np.integer) else f"x{c + 1}" for c in frame.columns]
+    frame = _pandas(X)
+    names = [
+        str(c) if not isinstance(c, int | np.integer) else f"x{c + 1}"
+        for c in list[Any](frame.columns)
+    ]
     if len(frame) != n:
         raise DataError(f"X has {len(frame)} rows for {n} units; give one a unit")
     columns = [
@@ -100,3 +104,13 @@ def read_covariates(X: Any, n: int) -> tuple[Array, list[str]]:
     if np.linalg.matrix_rank(matrix / np.abs(matrix).max(axis=0)) < matrix.shape[1]:
         raise DataError("columns of X repeat one another; leave out those that others make up")
     return matrix, ["Intercept", *names]
+
+
+def _pandas(X: Any) -> pd.DataFrame:
+    """Covariates of any kind as a pandas frame; a Series is one column."""
+    if not hasattr(X, "to_pandas"):
+        return pd.DataFrame(X)
+    native = nw.from_native(X, eager_only=True, allow_series=True)
+    if isinstance(native, nw.Series):
+        return pd.DataFrame({native.name or 0: native.to_numpy()})
+    return pd.DataFrame({name: native[name].to_numpy() for name in native.columns})
