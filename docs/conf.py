@@ -15,9 +15,11 @@ extensions = [
 ]
 autodoc_typehints = "none"
 napoleon_google_docstring = False
+suppress_warnings = ["ref.python"]  # types in docstrings such as "(p, p)" name many attributes
 nb_execution_mode = "cache"
 nb_execution_raise_on_error = True
 myst_enable_extensions = ["dollarmath", "amsmath"]
+myst_heading_anchors = 2
 html_theme = "pydata_sphinx_theme"
 html_title = "mixedfit"
 exclude_patterns = ["_build"]

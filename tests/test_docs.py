@@ -11,7 +11,7 @@ import pytest
 DOCS = Path(__file__).parent.parent / "docs"
 
 
-@pytest.mark.parametrize("page", ["diagnostics", "tests"])
+@pytest.mark.parametrize("page", ["quickstart", "which_verb", "diagnostics", "tests"])
 def test_pages_run(page: str) -> None:
     plt.switch_backend("Agg")
     text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
