@@ -45,6 +45,9 @@ _MOST_ROUNDS = 50
 _POINTS_A_SEARCH = 10
 _APART = 0.1
 _NEAR = 6.0
+# How often to look, each time from the lowest minimum so far, and how much lower one must be.
+_MOST_LOOKS = 4
+_LOWER = 1e-3
 _GLANCE = Control(tolerance=1e-4, max_evaluations=15)
 
 # Residual variance, relative to that of a least-squares fit, that is rounding.
@@ -230,7 +233,10 @@ def _search(
     minima = [_minimised(point, control) for point in starts]
     best = min(minima, key=lambda minimum: minimum.point.fun)
     if isinstance(problem, ResidualLikelihood):
-        best = _looked_elsewhere(problem, best, control)
+        for _ in range(_MOST_LOOKS):
+            before, best = best, _looked_elsewhere(problem, best, control)
+            if not best.point.fun < before.point.fun - _LOWER:
+                break  # the same minimum; from a lower one others may come near
     if isinstance(problem, ResidualLikelihood) and problem.residual.fitted_dependent:
         best = _settled(design, best, control)
         assert isinstance(best.point, ResidualEvaluation)
@@ -263,9 +269,9 @@ def _looked_elsewhere(
 ) -> Minimum[Evaluation]:
     """Search again from the lowest of other residual parameters, where those lie lower or near."""
     points = []
-    for delta in problem.residual.elsewhere:
+    for delta in problem.residual.elsewhere(best.point.delta):
         try:
-            points.append(problem.at(best.point.states, delta))
+            points.extend(problem.points_at(delta, best.point.states))
         except ModelError:  # not positive definite there
             continue
     minima = [best]

@@ -199,10 +199,12 @@ class ResidualStructure:
             parts.append(self.variance.start)
         return np.concatenate(parts)
 
-    @property
-    def elsewhere(self) -> list[Array]:
-        """Other coordinates worth a look, where the criterion may have several minima."""
-        first, rest = np.split(self.start, [self._n_correlation])
+    def elsewhere(self, delta: Array) -> list[Array]:
+        """Coordinates worth a look from those of a minimum, where there may be several.
+
+        The correlation's change while the variances stay, and the other way round.
+        """
+        first, rest = np.split(delta, [self._n_correlation])
         found: list[Array] = []
         if self.correlation is not None:
             found += [np.concatenate([own, rest]) for own in self.correlation.elsewhere]

@@ -132,6 +132,16 @@ class ResidualLikelihood:
         likelihood, _ = self.likelihood(start)
         return (self.at(states, start) for states in likelihood.starts())
 
+    def points_at(self, delta: Array, states: States) -> list[Evaluation]:
+        """The criterion at delta: at given states, and at the moment estimates there.
+
+        A correlation of longer range leaves less for G to explain.
+        """
+        if not states:
+            return [self.at(states, delta)]
+        likelihood, _ = self.likelihood(delta)
+        return [self.at(own, delta) for own in (states, *likelihood.starts())]
+
 
 @dataclass(frozen=True)
 class ResidualEvaluation(Evaluation):

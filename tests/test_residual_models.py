@@ -207,3 +207,30 @@ def test_a_fit_by_fitted_values_can_be_pickled_and_refitted():
     y = data["y"] + np.cos(np.arange(len(data)))
     expected = mf.lme("y ~ x", "~ 1 | g", data.assign(y=y), weights=mf.VarPower())
     assert fit.refit(y).llf == pytest.approx(expected.llf, abs=1e-5)
+
+
+def growth(seed: int, subjects: int = 20, times: int = 6) -> pd.DataFrame:
+    """Rows with serial errors whose variance grows with v, a tenth of them lost."""
+    rng = np.random.default_rng(seed)
+    n = subjects * times
+    g, t = np.repeat(np.arange(subjects), times), np.tile(np.arange(1.0, times + 1), subjects)
+    kept, v, e = rng.random(n) > 0.1, np.exp(rng.normal(0, 0.4, n)), np.zeros(n)
+    for i in range(n):
+        e[i] = (0.55 * e[i - 1] if t[i] > 1 else 0.0) + rng.normal()
+    own, slope = rng.normal(0, 1, subjects), rng.normal(0, 0.25, subjects)
+    y = 0.6 * t + own[g] + slope[g] * t + 0.8 * e * v**0.8
+    return pd.DataFrame({"y": y, "t": t, "v": v, "g": g})[kept]
+
+
+@pytest.mark.parametrize("seed", [3, 5, 14])
+def test_of_several_maxima_along_the_range_the_highest_is_found(seed):
+    data = growth(seed)
+
+    def llf(**options) -> float:
+        line = mf.CorLin(form="~ t | g", **options)
+        power = mf.VarPower(form="~ v")
+        fit = mf.lme("y ~ t", "~ 1 | g", data, correlation=line, weights=power, method="ML")
+        return fit.llf
+
+    along = [llf(value=r, fixed=True) for r in (1.4, 1.6, 2.4, 3.3, 4.5, 4.9, 5.4)]
+    assert llf() >= max(along) - 1e-6
