@@ -371,9 +371,10 @@ def _from_bar(
     columns = _translated(left)
     _check_terms(columns, source)
     parts = _uncorrelated(columns) if bar == "||" else [columns]
-    for group in _groups(right, source, text):
-        name = ":".join(group)
-        for part in parts:
+    groups = _groups(right, source, text)[::-1]  # innermost first, as lme4 lists them
+    for part in parts:
+        for group in groups:
+            name = ":".join(group)
             shown = part.user_names([part.text])[0]
             label = f"({shown} | {name})"
             label = label if structure == "us" else f"{structure}{label}"

@@ -35,6 +35,13 @@ def test_terms_that_come_so_already_keep_their_order():
     assert [t.effect.label for t in design.terms] == ["(x | g)", "(1 | h)", "(0 + z | h)"]
 
 
+def test_nested_groups_come_innermost_first_before_the_terms_that_follow():
+    data = frame()
+    data["b"] = data["h"]
+    design = build("y ~ x + (1 | a/b) + (0 + z | a)", data)
+    assert [t.effect.label for t in design.terms] == ["(1 | a:b)", "(1 | a)", "(0 + z | a)"]
+
+
 @pytest.mark.parametrize(
     ("term", "structure"),
     [
