@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from mixedfit.arrays import Array, IntArray
 from mixedfit.errors import DataError, MixedfitError
 from mixedfit.formula import Expression, parse_expression, python_code
-from mixedfit.frames import Frame, column_names, number_of_rows, read_frame
+from mixedfit.frames import Frame, Labels, column_names, number_of_rows, read_frame
 from mixedfit.matrices import evaluate, variables
 
 __all__ = ["NaAction", "RowOptions", "UsedRows", "use_rows"]
@@ -237,7 +237,12 @@ def _subset_expression(subset: str, data: Any, total: int) -> NDArray[np.bool_]:
     words = set(re.findall(r"[A-Za-z_.][\w.]*", code)) | set(re.findall(r"`([^`]+)`", code))
     names = [name for name in column_names(data) if name in words]
     try:
-        mask = read_frame(data, names).pandas().eval(code)
+        columns = read_frame(data, names)
+        frame = columns.pandas()
+        for name, column in columns.columns.items():
+            if not isinstance(column, Labels):
+                frame[name] = column  # truth values as they are
+        mask = frame.eval(code)
         values = np.asarray(mask)
     except DataError:
         raise

@@ -59,6 +59,13 @@ def test_subset_expressions_in_r(subset):
     assert use(subset=subset).positions.tolist() == [0, 5]
 
 
+@pytest.mark.parametrize("subset", ["ok | w > 5", "ok | (x > 4.5)", "!(!ok & w < 6)"])
+def test_truth_values_may_stand_in_a_subset(subset):
+    data = DATA.assign(ok=[True, False, False, True, False, False])
+    used = use_rows(data, ["y", "x", "g"], RowOptions(subset=subset))
+    assert used.positions.tolist() == [0, 3, 5]
+
+
 @pytest.mark.parametrize(
     ("weights", "expected"),
     [
