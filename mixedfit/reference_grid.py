@@ -77,10 +77,13 @@ class ReferenceGrid:
     design : Design
     variables : dict of GridVariable
         In the formula's order.
+    averaged : frozenset of str
+        Covariates that stand at their mean because nobody set them.
     """
 
     design: Design
     variables: dict[str, GridVariable]
+    averaged: frozenset[str] = frozenset()
 
     @classmethod
     def of(
@@ -130,7 +133,8 @@ class ReferenceGrid:
             )
             for name in names
         }
-        grid = cls(design, made)
+        averaged = [n for n, v in made.items() if not v.is_factor and n not in at]
+        grid = cls(design, made, frozenset(averaged if spread is None else ()))
         if grid.n * len(design.recipe.names) > _MAX_NUMBERS:
             raise ModelError(
                 f"the reference grid has {grid.n} combinations: hold some variables at a value "
@@ -171,16 +175,24 @@ class ReferenceGrid:
         return self.design.recipe.apply(self.frame() if frame is None else frame)
 
     def offset(self, frame: Frame | None = None) -> Array:
-        """The offset at the combinations, shape (n,); the mean of one that was given as numbers."""
+        """The offset at the combinations, shape (n,).
+
+        The mean over the rows of one that was given as numbers, or whose variables all stand at
+        their means: that of ``log(x)`` is not ``log`` of the mean.
+        """
         design = self.design
         total = np.zeros(self.n)
         if design.offset is None:
             return total
         if design.offsets is None:
             return total + float(np.mean(design.offset))
-        frame = self.frame() if frame is None else frame
+        assert design.frame is not None
+        at = self.frame() if frame is None else frame
         for expression in design.offsets:
-            total += evaluate(expression, frame, "offset")
+            if frame is None and variables(expression.text) <= self.averaged:
+                total += float(np.mean(evaluate(expression, design.frame, "offset")))
+            else:
+                total += evaluate(expression, at, "offset")
         return total
 
     @cached_property

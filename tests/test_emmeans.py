@@ -186,6 +186,19 @@ def test_offsets_are_evaluated_on_the_grid():
     assert_like(given.emmeans("grp").to_frame(), "offset")
 
 
+def test_a_curved_offset_is_averaged_unless_its_variable_is_set():
+    data = references.data("sleepstudy").assign(e=lambda d: np.exp(d["off"]))
+    plain = mf.lmer("Reaction ~ Days + grp + offset(off) + (1 | Subject)", data)
+    curved = mf.lmer("Reaction ~ Days + grp + offset(log(e)) + (1 | Subject)", data)
+    means = [fit.emmeans("grp").to_frame()["estimate"] for fit in (plain, curved)]
+    np.testing.assert_allclose(means[1], means[0], rtol=1e-9)
+    means = [
+        plain.emmeans("grp", at={"off": 0.5}).to_frame()["estimate"],
+        curved.emmeans("grp", at={"e": np.exp(0.5)}).to_frame()["estimate"],
+    ]
+    np.testing.assert_allclose(means[1], means[0], rtol=1e-9)
+
+
 def test_transformed_responses_come_back():
     logged = machines("log(score)").emmeans("Machine")
     assert_like(logged.to_frame(type="response"), "log_response")

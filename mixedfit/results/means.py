@@ -66,8 +66,9 @@ class Means(FittedModel):
         Notes
         -----
         Factors keep their levels, numbers with two distinct values keep both, other numbers are
-        set to their mean; transformations in the formula are evaluated there. A mean is
-        ``l'b + offset`` with standard error ``sqrt(l'C l)``.
+        set to their mean; transformations in the formula are evaluated there, and an offset whose
+        variables are not in ``at`` is averaged. A mean is ``l'b + offset`` with standard error
+        ``sqrt(l'C l)``.
 
         Examples
         --------
