@@ -137,7 +137,7 @@ def parse(text: str) -> Formula:
     --------
     >>> formula = parse("log(y) ~ x + I(x^2) + (1 + x || school/class)")
     >>> [effect.label for effect in formula.random]
-    ['(1 | school)', '(0 + x | school)', '(1 | school:class)', '(0 + x | school:class)']
+    ['(1 | school:class)', '(1 | school)', '(0 + x | school:class)', '(0 + x | school)']
     >>> formula.fixed.text
     'x + I(x**2)'
     """
