@@ -24,7 +24,7 @@ from mixedfit.likelihood import Evaluation, Likelihood, States
 from mixedfit.linalg import left_singular, symmetric_eigen
 from mixedfit.optimize import Minimum, held_at_bounds
 
-__all__ = ["Optimum", "SingularDirection", "Status", "certify", "settle"]
+__all__ = ["Optimum", "SingularDirection", "Status", "certify", "settle", "without_lost_variances"]
 
 Status = Literal["optimal", "boundary", "stalled"]
 
@@ -110,6 +110,12 @@ def _null_directions(point: Evaluation) -> list[Array]:
         null = U[:, values**2 < _NO_VARIANCE] * root[:, None]
         out.append(null / np.linalg.norm(null, axis=0) if null.size else null)
     return out
+
+
+def without_lost_variances(point: Evaluation) -> Evaluation:
+    """A minimum whose variances that converged to zero are set to zero."""
+    null = _null_directions(point)
+    return settle(point, null) if any(directions.size for directions in null) else point
 
 
 def settle(point: Evaluation, null: list[Array]) -> Evaluation:

@@ -107,8 +107,9 @@ def wald_intervals(fit: Fit, level: float = 0.95, ddf: Ddf | None = None) -> pd.
     if fit.design.residual is None:
         return table
     residual = residual_intervals(fit, level)
-    residual.index = pd.Index([f"residual[{name}]" for name in residual.index], dtype=object)
-    return pd.concat([table.iloc[:-1], residual, table.iloc[-1:]])
+    of_residuals = [f"residual[{name}]" for name in residual.index]
+    table.loc[of_residuals] = residual.to_numpy()
+    return table
 
 
 def _variances(fit: Fit, level: float) -> Array:
@@ -116,7 +117,8 @@ def _variances(fit: Fit, level: float) -> Array:
     if not len(fit.optimum.gradient):
         return _of_chi_square(fit, level)
     parameters = variance_parameters(fit)
-    values = parameter_values(fit, parameters)
+    of_residuals = np.array([p.kind == "residual" for p in parameters])
+    values = np.where(of_residuals, np.nan, parameter_values(fit, parameters))
     gradients = parameter_gradients(fit, parameters)
     covariance = component_covariance(fit.evaluation)
     with np.errstate(invalid="ignore", divide="ignore"):

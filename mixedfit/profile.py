@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -21,13 +22,17 @@ import pandas as pd
 import scipy
 
 from mixedfit.arrays import Array
+from mixedfit.certificate import without_lost_variances
 from mixedfit.errors import ModelError
 from mixedfit.fit import Fit
 from mixedfit.likelihood import Evaluation, Likelihood, States
+from mixedfit.ml_criterion import MLCriterion, minimum_from
 from mixedfit.optimize import Control, minimise
 from mixedfit.profile_criteria import CorrelationPath, FixedEffectPath, Path, PathPoint, ScalePath
+from mixedfit.residual_likelihood import ResidualEvaluation
+from mixedfit.residual_profile import ResidualPath, own_coordinates
 from mixedfit.threads import one_thread
-from mixedfit.variance_parameters import has_plain_residuals, variance_parameters
+from mixedfit.variance_parameters import variance_parameters
 
 __all__ = [
     "Curve",
@@ -206,11 +211,6 @@ class _Profiler:
     """The maximum likelihood optimum of a fit, and the path of each parameter."""
 
     def __init__(self, fit: Fit) -> None:
-        if not has_plain_residuals(fit):
-            raise ModelError(
-                "profiles need residuals that are independent and have one variance; use "
-                "method='wald' or method='boot'"
-            )
         self.fit = fit
         self.labels = parameter_labels(fit)
         self.variances = variance_parameters(fit)
@@ -222,7 +222,8 @@ class _Profiler:
             try:
                 return [told(place) for place in chosen]
             except _LowerMinimumError as lower:
-                self.optimum = minimise(self.optimum.likelihood.at(lower.states)).point
+                criterion = MLCriterion.of(self.optimum)
+                self.optimum = minimum_from(criterion.at(lower.states)).point
         raise ModelError(
             "the likelihood has too many maxima for a profile; use a simpler random part"
         )
@@ -237,8 +238,27 @@ class _Profiler:
             return ScalePath(self.optimum)
         if parameter.kind == "sd":
             return ScalePath(self.optimum, parameter.term, parameter.columns[0])
+        if parameter.kind == "residual":
+            return ResidualPath(self.fit, self.optimum, parameter.columns[0])
         a, b = parameter.columns
         return CorrelationPath(self.optimum, parameter.term, (a, b), parameter.label)
+
+    def shares_coordinates(self, place: int) -> bool:
+        """Whether a residual parameter is no function of one coordinate, so that it has no path."""
+        parameter = self.variances[place - self.fit.p] if place >= self.fit.p else None
+        if parameter is None or parameter.kind != "residual":
+            return False
+        return not own_coordinates(self.fit)[parameter.columns[0]]
+
+    def with_paths(self, chosen: Sequence[int], named: bool) -> list[int]:
+        """The chosen parameters that have a path; an error where one without was named."""
+        without = [place for place in chosen if self.shares_coordinates(place)]
+        if without and named:
+            raise ModelError(
+                f"{self.labels[without[0]]} shares the coordinates of its correlation structure "
+                "with other parameters and cannot be profiled; use method='wald' or method='boot'"
+            )
+        return [place for place in chosen if place not in without]
 
     def undefined(self, place: int) -> bool:
         """Whether a correlation is that of effects one of which does not vary."""
@@ -269,12 +289,19 @@ def _ml_optimum(fit: Fit) -> Evaluation:
     """Where the full likelihood is largest, from the fit's own optimum."""
     if fit.method == "ML":
         return fit.evaluation
-    like = fit.likelihood
-    full = Likelihood(like.products, like.structures, "ML", like.elimination.layout)
-    minimum = minimise(full.at(fit.optimum.states))
+    point, like = fit.evaluation, fit.likelihood
+    start: Evaluation
+    if isinstance(point, ResidualEvaluation):
+        problem = copy(point.problem)
+        problem.method = "ML"
+        start = problem.at(point.states, point.delta)
+    else:
+        full = Likelihood(like.products, like.structures, "ML", like.elimination.layout)
+        start = full.at(fit.optimum.states)
+    minimum = minimum_from(start)
     if not minimum.converged:
         raise ModelError("the likelihood has no maximum near the estimates; there is no profile")
-    return minimum.point
+    return without_lost_variances(minimum.point)
 
 
 @dataclass(frozen=True)
@@ -330,7 +357,7 @@ class _Search:
     def _minimised(self, point: PathPoint) -> _Solved:
         found: PathPoint = minimise(point, _SEARCH).point
         if found.fun < self.minimum - _LOWER:
-            raise _LowerMinimumError(self.path.common_states(found.evaluation.states))
+            raise _LowerMinimumError(self.path.common_states(found.states))
         squared = max(found.fun - self.minimum, 0.0)
         side = 1.0 if found.x >= self.path.x else -1.0
         if squared >= self.ceiling:
@@ -432,7 +459,7 @@ class _Search:
         limits = (-math.inf, math.inf)
         if isinstance(path, ScalePath):
             limits = (0.0, math.inf)
-        elif isinstance(path, CorrelationPath):
+        elif isinstance(path, CorrelationPath | ResidualPath):
             limits = (path.value(path.limits[0]), path.value(path.limits[1]))
         estimate = float(values[len(down)])
         return Curve(name, estimate, values, zeta, slopes, limits, self._on_angle)
@@ -487,7 +514,8 @@ def profile_interval(
     Returns
     -------
     DataFrame
-        One row a parameter: lower, upper.
+        One row a parameter: lower, upper; nan for residual parameters that share coordinates, as
+        the correlations of a general structure do.
     """
     z = quantile_of(level)
     chosen = chosen_parameters(fit, parameters)
@@ -500,9 +528,12 @@ def profile_interval(
             search = profiler.search(place)
             return search.end(z, -1.0), search.end(z, 1.0)
 
-        rows = profiler.each(chosen, ends)
+        found = profiler.with_paths(chosen, parameters is not None)
+        rows = dict(zip(found, profiler.each(found, ends), strict=True))
     index = pd.Index([profiler.labels[place] for place in chosen])
-    return pd.DataFrame(rows, index=index, columns=["lower", "upper"])
+    nothing = (math.nan, math.nan)
+    ends_of = [rows.get(place, nothing) for place in chosen]
+    return pd.DataFrame(ends_of, index=index, columns=["lower", "upper"])
 
 
 def profile(
@@ -515,7 +546,7 @@ def profile(
     fit : Fit
     level : float
     parameters : list of str, optional
-        By default all.
+        By default all, but for residual parameters that share coordinates.
 
     Returns
     -------
@@ -532,7 +563,8 @@ def profile(
                 return _flat(name)
             return profiler.search(place).curve(name, cutoff)
 
-        curves = profiler.each(chosen, curve)
+        found = profiler.with_paths(chosen, parameters is not None)
+        curves = profiler.each(found, curve)
     return Profile({made.parameter: made for made in curves}, cutoff)
 
 

@@ -21,10 +21,10 @@ from functools import cached_property
 import numpy as np
 
 from mixedfit.arrays import Array, BoolArray
-from mixedfit.covariance import Structure
 from mixedfit.errors import ModelError
 from mixedfit.held import Held
 from mixedfit.likelihood import Evaluation, Likelihood, Remainder, States
+from mixedfit.ml_criterion import MLCriterion
 from mixedfit.parameter_charts import parameter_chart
 
 __all__ = ["CorrelationPath", "FixedEffectPath", "Path", "PathPoint", "ScalePath"]
@@ -81,7 +81,12 @@ class PathPoint(ABC):
 
     def move(self, step: Array) -> PathPoint:
         """The criterion where a step in the coordinates leads."""
-        return self.path.at(self.x, self.path.moved(self.evaluation.states, step))
+        return self.path.at(self.x, self.path.moved(self.states, step))
+
+    @property
+    def states(self) -> States:
+        """The states of the other parameters, as the path tells them."""
+        return self.path.criterion.states_of(self.evaluation)
 
     @property
     @abstractmethod
@@ -127,10 +132,8 @@ class Path(ABC):
 
     Attributes
     ----------
-    likelihood : Likelihood
-        The ML criterion, in a chart that suits the path.
-    states : tuple of arrays
-        The optimum in that chart.
+    criterion : MLCriterion
+        The ML criterion at the optimum, in a chart that suits the path.
     x : float
         The estimate, on the path's own scale.
     limits : tuple of float
@@ -139,11 +142,20 @@ class Path(ABC):
         How far in x the others are moved along at once.
     """
 
-    likelihood: Likelihood
-    states: States
+    criterion: MLCriterion
     x: float
     limits: tuple[float, float] = (-np.inf, np.inf)
     trusted: float = np.inf
+
+    @property
+    def likelihood(self) -> Likelihood:
+        """The criterion of the covariances at the optimum."""
+        return self.criterion.likelihood
+
+    @property
+    def states(self) -> States:
+        """The optimum."""
+        return self.criterion.states
 
     @abstractmethod
     def at(self, x: float, states: States) -> PathPoint:
@@ -159,13 +171,7 @@ class Path(ABC):
 
     def moved(self, states: States, step: Array) -> States:
         """The states where a step in the coordinates leads."""
-        like = self.likelihood
-        return tuple(
-            structure.move(state, step[rows])
-            for (_, structure), state, rows in zip(
-                like.structures, states, like.slices, strict=True
-            )
-        )
+        return self.criterion.moved(states, step)
 
     def common_states(self, states: States) -> States:
         """States in the likelihood's own charts, where a search could start."""
@@ -176,7 +182,7 @@ class Path(ABC):
         step = point.following * min(max(x - point.x, -self.trusted), self.trusted)
         if point.room is not None:
             step = np.clip(step, *point.room)
-        return self.at(x, self.moved(point.evaluation.states, step))
+        return self.at(x, self.moved(point.states, step))
 
 
 class FixedEffectPath(Path):
@@ -191,7 +197,7 @@ class FixedEffectPath(Path):
     """
 
     def __init__(self, optimum: Evaluation, column: int) -> None:
-        self.likelihood, self.states = optimum.likelihood, optimum.states
+        self.criterion = MLCriterion.of(optimum)
         basis = self.likelihood.products.basis
         self._t = basis.fixed.total[column]
         self._origin, self._unit = float(self._t @ basis.coefficients), basis.scale
@@ -210,13 +216,15 @@ class FixedEffectPath(Path):
         last = x * self._direction
         last[-1] = 1.0
         R = np.column_stack([self._complement, last])
-        like = self.likelihood
-        eliminated = like.elimination.forward(like.factors(states))
-        weights = np.full((R.shape[1],) * 2, float(like.df))
+        df = self.likelihood.df
+        weights = np.full((R.shape[1],) * 2, float(df))
         weights[:-1, :-1] = 0.0
-        inner = Remainder.of(R.T @ eliminated.S @ R, like.df, weights)
-        remainder = _Projected(inner.V, inner.r2, inner.weights, inner.fun, R)
-        return FixedEffectPoint(self, x, Evaluation(like, states, eliminated, remainder))
+
+        def remainder_of(S: Array, _: States) -> Remainder:
+            inner = Remainder.of(R.T @ S @ R, df, weights)
+            return _Projected(inner.V, inner.r2, inner.weights, inner.fun, R)
+
+        return FixedEffectPoint(self, x, self.criterion.replaced(states, remainder_of))
 
     @property
     def direction(self) -> Array:
@@ -293,7 +301,7 @@ class ScalePath(Path):
     trusted = 1.0  # at 2 a relative standard deviation would reach zero
 
     def __init__(self, optimum: Evaluation, term: int | None = None, column: int = 0) -> None:
-        self.likelihood, self.states = optimum.likelihood, optimum.states
+        self.criterion = MLCriterion.of(optimum)
         self.term, self.column = term, column
         self._basis = self.likelihood.products.basis
         self._t = None if term is None else self._basis.random[term].total[column]
@@ -321,7 +329,7 @@ class ScalePath(Path):
 
     def relative_derivatives(self, states: States) -> tuple[Array, Array]:
         """Of the relative variance in the coordinates: first (r,) and second (r, r)."""
-        like, r = self.likelihood, self.likelihood.n_params
+        like, r = self.likelihood, self.criterion.n_params
         first, second = np.zeros(r), np.zeros((r, r))
         if self.term is not None and self._t is not None:
             structure, state = like.structures[self.term][1], states[self.term]
@@ -331,16 +339,19 @@ class ScalePath(Path):
         return first, second
 
     def at(self, x: float, states: States) -> ScalePoint:
-        relative = self.relative(states)
-        if not relative > 0.0:
-            raise ModelError("a column without variance has no positive standard deviation")
         like = self.likelihood
-        eliminated = like.elimination.forward(like.factors(states))
-        inner = Remainder.of(eliminated.S, like.df, _ml_weights(like))
-        sigma2 = math.exp(x) / relative
-        fun = like.df * math.log(2.0 * math.pi * sigma2) + inner.r2 / sigma2
-        remainder = _KnownScale(inner.V, inner.r2, inner.weights, fun, sigma2)
-        return ScalePoint(self, x, Evaluation(like, states, eliminated, remainder))
+        weights = _ml_weights(like)
+
+        def remainder_of(S: Array, states: States) -> Remainder:
+            relative = self.relative(states)
+            if not relative > 0.0:
+                raise ModelError("a column without variance has no positive standard deviation")
+            inner = Remainder.of(S, like.df, weights)
+            sigma2 = math.exp(x) / relative
+            fun = like.df * math.log(2.0 * math.pi * sigma2) + inner.r2 / sigma2
+            return _KnownScale(inner.V, inner.r2, inner.weights, fun, sigma2)
+
+        return ScalePoint(self, x, self.criterion.replaced(states, remainder_of))
 
     def lifted(self, relative: float) -> States:
         """The optimum with a relative variance added to the column's own."""
@@ -365,7 +376,8 @@ class ScalePath(Path):
         state = chart.state.copy()
         state[chart.place] = 0.0
         held = Held(chart.structure, chart.coordinate)
-        return _held_at(self.likelihood, self.states, self.term, held, state)
+        other = self.criterion.with_structure(self.term, held, state)
+        return other.at(other.states)
 
 
 @dataclass(frozen=True)
@@ -490,8 +502,7 @@ class CorrelationPath(Path):
             if abs(self.x - limit) < _AT_LIMIT:
                 self.x = state[chart.place] = limit
         held = Held(chart.structure, chart.coordinate)
-        point = _held_at(like, optimum.states, term, held, state)
-        self.likelihood, self.states = point.likelihood, point.states
+        self.criterion = MLCriterion.of(optimum).with_structure(term, held, state)
         self._own = like.structures[term][1]
 
     def common_states(self, states: States) -> States:
@@ -513,7 +524,7 @@ class CorrelationPath(Path):
         state = states[self.term].copy()
         state[self._place_in_state] = x
         states = (*states[: self.term], state, *states[self.term + 1 :])
-        return CorrelationPoint(self, x, self.likelihood.at(states))
+        return CorrelationPoint(self, x, self.criterion.at(states))
 
     def moved(self, states: States, step: Array) -> States:
         step = step.copy()
@@ -549,13 +560,3 @@ def _ml_weights(like: Likelihood) -> Array:
     weights = np.full((p + 1, p + 1), float(like.df))
     weights[:p, :p] = 0.0
     return weights
-
-
-def _held_at(
-    like: Likelihood, states: States, term: int, structure: Structure, state: Array
-) -> Evaluation:
-    """The ML criterion with another structure and state for one term."""
-    structures = list(like.structures)
-    structures[term] = (structures[term][0], structure)
-    other = Likelihood(like.products, structures, "ML", like.elimination.layout)
-    return other.at((*states[:term], state, *states[term + 1 :]))

@@ -1,4 +1,4 @@
-"""The variance parameters a user reads: standard deviations, correlations, the residual's.
+"""The variance parameters a user reads: standard deviations, correlations, those of the residuals.
 
 They are functions of the coordinates in which the likelihood is searched and of ``log(sigma^2)``.
 Which of a term's standard deviations and correlations are parameters of their own follows from its
@@ -16,6 +16,7 @@ import numpy as np
 from mixedfit.arrays import Array
 from mixedfit.covariance import Structure
 from mixedfit.fit import Fit
+from mixedfit.residual_likelihood import ResidualEvaluation
 from mixedfit.vcov import component_covariance
 
 __all__ = [
@@ -26,25 +27,31 @@ __all__ = [
     "parameter_gradients",
     "parameter_values",
     "parameters_of_matrices",
+    "residual_slopes",
+    "residual_values",
     "variance_parameters",
 ]
 
-Kind = Literal["sd", "cor", "sigma"]
+Kind = Literal["sd", "cor", "residual", "sigma"]
+
+# Step of the central differences of residual parameters, in a coordinate of delta.
+_STEP = 1e-5
 
 
 @dataclass(frozen=True)
 class VarianceParameter:
-    """One standard deviation or correlation.
+    """One standard deviation, correlation, or parameter of a residual structure.
 
     Attributes
     ----------
     label : str
-        ``sd[Subject, Days]``, ``cor[Subject, Intercept, Days]`` or ``sigma``.
-    kind : {"sd", "cor", "sigma"}
+        ``sd[Subject, Days]``, ``cor[Subject, Intercept, Days]``, ``residual[Phi]`` or ``sigma``.
+    kind : {"sd", "cor", "residual", "sigma"}
     term : int
         Which random term; -1 for the residual.
     columns : tuple of int
-        One of the term's columns, or the two whose effects are correlated.
+        One of the term's columns, or the two whose effects are correlated; which of the residual
+        structure's free parameters.
     """
 
     label: str
@@ -63,7 +70,10 @@ def has_plain_residuals(fit: Fit) -> bool:
 
 
 def variance_parameters(fit: Fit) -> tuple[VarianceParameter, ...]:
-    """The parameters of a fit: term by term standard deviations, then correlations; last sigma."""
+    """The parameters of a fit.
+
+    Term by term standard deviations, then correlations; then a residual structure's; last sigma.
+    """
     out = []
     for t, term in enumerate(fit.design.terms):
         group = fit.design.factors[term.factor].name
@@ -74,7 +84,42 @@ def variance_parameters(fit: Fit) -> tuple[VarianceParameter, ...]:
             if len(columns) in shared:
                 names = f"{term.names[0]}..{term.names[-1]}"
             out.append(VarianceParameter(f"{kind}[{group}, {names}]", kind, t, columns))
+    for i, name in enumerate(_residual_names(fit)):
+        out.append(VarianceParameter(f"residual[{name}]", "residual", -1, (i,)))
     return (*out, VarianceParameter("sigma", "sigma"))
+
+
+def _residual_names(fit: Fit) -> list[str]:
+    """Names of the residual structure's free parameters."""
+    residual = getattr(fit.design, "residual", None)
+    if residual is None or not residual.n_params:
+        return []
+    names, _ = residual.describe(residual.start)
+    return list(names[len(names) - residual.n_params :])
+
+
+def residual_values(fit: Fit, delta: Array | None = None) -> Array:
+    """A residual structure's free parameters on their own scale, shape (s,).
+
+    Parameters
+    ----------
+    fit : Fit
+    delta : array of shape (s,), optional
+        Where; by default the estimates.
+    """
+    residual = fit.design.residual
+    if residual is None or not residual.n_params:
+        return np.zeros(0)
+    values = residual.describe(fit.optimum.delta if delta is None else delta)[1]
+    return np.asarray(values[len(values) - residual.n_params :])
+
+
+def residual_slopes(fit: Fit, delta: Array) -> Array:
+    """Their derivatives in delta by central differences, shape (s, s): a row a parameter."""
+    steps = _STEP * np.eye(len(delta))
+    with np.errstate(all="ignore"):
+        columns = [residual_values(fit, delta + h) - residual_values(fit, delta - h) for h in steps]
+    return np.stack(columns, axis=1) / (2.0 * _STEP) if columns else np.zeros((0, 0))
 
 
 def _independent(structure: Structure) -> tuple[list[tuple[int, ...]], set[int]]:
@@ -127,7 +172,10 @@ def covariance_gradient(G: Array, columns: tuple[int, ...]) -> Array:
 
 
 def parameters_of_matrices(
-    parameters: tuple[VarianceParameter, ...], matrices: list[Array], sigma: Array
+    parameters: tuple[VarianceParameter, ...],
+    matrices: list[Array],
+    sigma: Array,
+    residual: Array | None = None,
 ) -> Array:
     """Values from covariance matrices of many fits.
 
@@ -137,6 +185,8 @@ def parameters_of_matrices(
     matrices : list of arrays of shape (..., k, k)
         One a random term, in squared units of the response.
     sigma : array of shape (...)
+    residual : array of shape (..., s), optional
+        Parameters of the residual structure.
 
     Returns
     -------
@@ -147,6 +197,10 @@ def parameters_of_matrices(
     for parameter in parameters:
         if parameter.kind == "sigma":
             out.append(np.asarray(sigma, dtype=float))
+            continue
+        if parameter.kind == "residual":
+            assert residual is not None
+            out.append(residual[..., parameter.columns[0]])
             continue
         C, a, b = matrices[parameter.term], parameter.columns[0], parameter.columns[-1]
         if parameter.kind == "sd":
@@ -163,7 +217,8 @@ def parameter_values(fit: Fit, parameters: tuple[VarianceParameter, ...] | None 
     parameters = variance_parameters(fit) if parameters is None else parameters
     estimate = fit.estimate
     matrices = [estimate.sigma**2 * term.root @ term.root.T for term in estimate.terms]
-    return parameters_of_matrices(parameters, matrices, np.asarray(estimate.sigma))
+    sigma = np.asarray(estimate.sigma)
+    return parameters_of_matrices(parameters, matrices, sigma, residual_values(fit))
 
 
 def parameter_gradients(fit: Fit, parameters: tuple[VarianceParameter, ...]) -> Array:
@@ -174,9 +229,15 @@ def parameter_gradients(fit: Fit, parameters: tuple[VarianceParameter, ...]) -> 
     point, estimate = fit.evaluation, fit.estimate
     like, r = point.likelihood, len(point.gradient)
     out = np.zeros((len(parameters), r + 1))
+    own = np.zeros((0, 0))
+    if isinstance(point, ResidualEvaluation):
+        own = residual_slopes(fit, point.delta) * point.units
     for row, parameter in zip(out, parameters, strict=True):
         if parameter.kind == "sigma":
             row[r] = 0.5 * estimate.sigma
+            continue
+        if parameter.kind == "residual":
+            row[like.n_params : r] = own[parameter.columns[0]]
             continue
         term, rows = estimate.terms[parameter.term], like.slices[parameter.term]
         tangents = like.structures[parameter.term][1].tangents(point.states[parameter.term])
