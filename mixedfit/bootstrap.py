@@ -13,6 +13,7 @@ import pandas as pd
 import scipy
 
 from mixedfit.arrays import Array
+from mixedfit.design import Design
 from mixedfit.errors import MixedfitError, ModelError
 from mixedfit.fit import Fit, fit_design, refit
 from mixedfit.linalg import independent_columns
@@ -28,7 +29,6 @@ from mixedfit.resampling import (
 )
 from mixedfit.seeds import generator_of
 from mixedfit.variance_parameters import (
-    has_plain_residuals,
     parameter_values,
     parameters_of_matrices,
     variance_parameters,
@@ -228,11 +228,6 @@ def bootstrap(
     if kind not in get_args(BootstrapKind):
         allowed = ", ".join(repr(name) for name in get_args(BootstrapKind))
         raise ModelError(f"kind must be one of {allowed}, not {kind!r}")
-    if kind != "parametric" and not has_plain_residuals(fit):
-        raise ModelError(
-            f"kind={kind!r} needs residuals that are independent and have one variance; use "
-            "kind='parametric'"
-        )
     if group is not None:
         resampled_factor(fit.design, group)
     rng = generator_of(seed)
@@ -243,8 +238,8 @@ def bootstrap(
             fit, _fits(case_designs(fit.design, factor, n, rng), fit), kind, group, statistic, tell
         )
     draw = parametric_responses if kind == "parametric" else residual_responses
-    if statistic is not None:
-        fits = (refit(fit, y) for Y in draw(fit, n, rng) for y in Y.T)
+    if statistic is not None or fit.design.residual is not None:
+        fits = _refits(fit, draw(fit, n, rng))
         return _one_by_one(fit, fits, kind, group, statistic, tell)
     parts, done = [], 0
     for Y in draw(fit, n, rng):
@@ -273,6 +268,16 @@ def _of_many(fit: Fit, many: ManyFits, kind: BootstrapKind, group: str | None) -
     return Bootstrap(kind, estimate, replicates, float(many.singular.mean()), 0, fit, fit.p, group)
 
 
+def _refits(fit: Fit, responses: Iterator[Array]) -> Iterator[Fit | None]:
+    """Fits of the responses in the columns of some arrays; None where one cannot be fitted."""
+    for Y in responses:
+        for y in Y.T:
+            try:
+                yield refit(fit, y)
+            except (MixedfitError, np.linalg.LinAlgError):
+                yield None
+
+
 def _fits(designs: Iterator[Any], fit: Fit) -> Iterator[Fit | None]:
     """Fits of designs; None where one cannot be fitted."""
     for design in designs:
@@ -280,10 +285,29 @@ def _fits(designs: Iterator[Any], fit: Fit) -> Iterator[Fit | None]:
         if any(len(independent_columns(M)) < M.shape[1] for M in matrices):
             yield None
             continue
+        if not _same_residual_parameters(design, fit.design):
+            yield None
+            continue
         try:
-            yield fit_design(design, fit.method)
+            yield fit_design(design, fit.method, verb=fit.verb)
         except (MixedfitError, np.linalg.LinAlgError):
             yield None
+
+
+def _same_residual_parameters(design: Design, whole: Design) -> bool:
+    """Whether a sample determines the residual parameters of all data, strata among them."""
+    own, residual = design.residual, whole.residual
+    if own is None or residual is None:
+        return own is residual
+    if own.describe(own.start)[0] != residual.describe(residual.start)[0]:
+        return False
+    if own.variance is None or not own.variance.n_params:
+        return True
+    slopes = own.variance.log_sd(own.variance.start + 0.3)[1]
+    length = np.linalg.norm(slopes, axis=1, keepdims=True)
+    # sigma moves all rows alike
+    columns = np.vstack([slopes / np.where(length > 0.0, length, 1.0), np.ones(own.n)]).T
+    return len(independent_columns(columns)) == columns.shape[1]
 
 
 def _one_by_one(

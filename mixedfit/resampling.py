@@ -12,7 +12,9 @@ from mixedfit.arrays import Array, IntArray
 from mixedfit.design import Design, GroupingFactor, Response
 from mixedfit.errors import ModelError
 from mixedfit.fit import Fit
+from mixedfit.frames import Column, Frame, Labels
 from mixedfit.predict import fitted_values, residuals, simulate
+from mixedfit.residual import ResidualStructure
 
 __all__ = [
     "case_designs",
@@ -48,7 +50,8 @@ def residual_responses(fit: Fit, n: int, rng: np.random.Generator) -> Iterator[A
     Predicted effects vary less than the effects they predict. As in Carpenter, Goldstein & Rasbash
     (2003, J. R. Stat. Soc. C 52) they are centred and multiplied by ``R^(1/2) S^(-1/2)``, with S
     their empirical covariance and R the estimated one, before levels are drawn with replacement;
-    residuals likewise.
+    residuals likewise. Residuals with a structure are whitened first, and what is drawn is given
+    the estimated covariance.
     """
     estimate, design = fit.estimate, fit.design
     fixed = fitted_values(fit, "population")[:, None]
@@ -56,7 +59,7 @@ def residual_responses(fit: Fit, n: int, rng: np.random.Generator) -> Iterator[A
         _reflated(effects, covariance)
         for effects, covariance in zip(estimate.effects, estimate.covariances, strict=True)
     ]
-    noise = residuals(fit, "pearson")[:, None]
+    noise = _whitened_residuals(fit)[:, None]
     pool = _reflated(noise, np.array([[estimate.sigma**2]]))[:, 0]
     spread = np.ones(fit.n) if design.weights is None else 1.0 / np.sqrt(design.weights)
     Z = [
@@ -64,12 +67,24 @@ def residual_responses(fit: Fit, n: int, rng: np.random.Generator) -> Iterator[A
         for f in range(len(design.factors))
     ]
     for m in _blocks(fit, n):
-        y = fixed + spread[:, None] * pool[rng.integers(0, fit.n, (fit.n, m))]
+        drawn = pool[rng.integers(0, fit.n, (fit.n, m))]
+        if fit.whitening is not None:
+            drawn = fit.whitening.multiply_root(drawn.T).T
+        y = fixed + spread[:, None] * drawn
         for factor, columns, effects in zip(design.factors, Z, pools, strict=True):
             drawn = effects[rng.integers(0, len(effects), (len(effects), m))]
             for a in range(columns.shape[1]):
                 y += columns[:, a, None] * drawn[factor.codes, :, a]
         yield y
+
+
+def _whitened_residuals(fit: Fit) -> Array:
+    """Residuals made uncorrelated and of one variance, shape (n,)."""
+    if fit.whitening is None:
+        return residuals(fit, "pearson")
+    response, weights = residuals(fit), fit.design.weights
+    scaled = response if weights is None else response * np.sqrt(weights)
+    return fit.whitening.whiten(scaled[None])[0]
 
 
 def _reflated(effects: Array, covariance: Array) -> Array:
@@ -94,27 +109,59 @@ def _power(C: Array, exponent: float) -> Array:
 def resampled_factor(design: Design, group: str | None) -> int:
     """Which grouping factor's levels are the units that are drawn.
 
+    Returns
+    -------
+    int
+        Place of the factor; -1, in models without, for the groups of the residual correlation.
+
     Raises
     ------
     ModelError
-        If the name is unknown, or none was given and no factor contains all others.
+        If the name is unknown, none was given and no factor contains all others, or residuals are
+        correlated across the levels.
     """
     names = [factor.name for factor in design.factors]
+    if not names and (unit := _residual_groups(design)) is not None:
+        names, chosen = [unit.name], -1
+    elif not names:
+        raise ModelError("a model without grouping factors has no levels to draw")
+    else:
+        chosen = int(np.argmin([factor.n_levels for factor in design.factors]))
+    known = ", ".join(repr(name) for name in names)
     if group is not None:
         if group not in names:
-            known = ", ".join(repr(name) for name in names)
             raise ModelError(f"group must be one of {known}, not {group!r}")
-        return names.index(group)
-    if not names:
-        raise ModelError("a model without grouping factors has no levels to draw")
-    fewest = int(np.argmin([factor.n_levels for factor in design.factors]))
-    outer = design.factors[fewest]
-    if not all(_within(factor, outer) for factor in design.factors):
-        known = ", ".join(repr(name) for name in names)
+        chosen = names.index(group) if design.factors else -1
+    elif not all(_within(factor, _unit(design, chosen)) for factor in design.factors):
         raise ModelError(
             f"the grouping factors {known} are crossed: say whose levels are drawn with group="
         )
-    return fewest
+    correlated = _residual_groups(design)
+    if correlated is not None and not _within(correlated, _unit(design, chosen)):
+        raise ModelError(
+            f"residuals are correlated across levels of {names[chosen]!r}, which cannot be drawn "
+            "one by one; use kind='parametric'"
+        )
+    return chosen
+
+
+def _unit(design: Design, factor: int) -> GroupingFactor:
+    """A grouping factor, or the groups of the residual correlation (-1)."""
+    if factor >= 0:
+        return design.factors[factor]
+    unit = _residual_groups(design)
+    assert unit is not None
+    return unit
+
+
+def _residual_groups(design: Design) -> GroupingFactor | None:
+    """The groups of rows that may be correlated, where there is more than one."""
+    residual, spec = design.residual, design.residual_spec
+    groups = None if residual is None else residual.groups
+    if groups is None or spec.correlation is None or len(groups.labels) < 2:
+        return None
+    names = tuple(spec.correlation.groups or spec.groups)
+    return GroupingFactor(names, groups.codes, pd.Index(groups.labels))
 
 
 def _within(inner: GroupingFactor, outer: GroupingFactor) -> bool:
@@ -129,7 +176,7 @@ def case_designs(design: Design, factor: int, n: int, rng: np.random.Generator) 
     Levels of factors nested in it are new in each draw; those of crossed factors keep their
     identity.
     """
-    outer = design.factors[factor]
+    outer = _unit(design, factor)
     rows_of = _rows_of_levels(outer)
     nested = [_within(other, outer) for other in design.factors]
     for _ in range(n):
@@ -139,7 +186,7 @@ def case_designs(design: Design, factor: int, n: int, rng: np.random.Generator) 
 
 def leave_out_designs(design: Design, factor: int, most: int = 100) -> Iterator[Design]:
     """Designs without each level of a factor in turn, or without blocks of levels if many."""
-    outer = design.factors[factor]
+    outer = _unit(design, factor)
     rows_of = _rows_of_levels(outer)
     nested = [_within(other, outer) for other in design.factors]
     blocks = np.array_split(np.arange(outer.n_levels), min(most, outer.n_levels))
@@ -166,6 +213,7 @@ def _taken(design: Design, parts: list[IntArray], nested: list[bool]) -> Design:
             key += draw * other.n_levels
         codes, found = pd.factorize(key)
         factors.append(GroupingFactor(other.variables, codes, pd.RangeIndex(len(found))))
+    residual = None if design.residual is None else _residual_of_draws(design, rows, draw)
     return replace(
         design,
         response=Response(design.response.expression, design.y[rows]),
@@ -176,4 +224,30 @@ def _taken(design: Design, parts: list[IntArray], nested: list[bool]) -> Design:
         offset=None if design.offset is None else design.offset[rows],
         positions=None,
         index=pd.RangeIndex(len(rows)),
+        residual=residual,
     )
+
+
+def _residual_of_draws(design: Design, rows: IntArray, draw: IntArray) -> ResidualStructure:
+    """The residual structure over drawn rows; rows of different draws are uncorrelated."""
+    own, spec = design.residual, design.residual_spec
+    assert own is not None
+    assert own.columns is not None
+    columns = {name: _rows_of(column, rows) for name, column in own.columns.columns.items()}
+    if spec.correlation is not None:
+        name = next(iter(spec.correlation.groups or spec.groups))
+        labels = own.columns[name]
+        codes = labels.codes if isinstance(labels, Labels) else pd.factorize(labels)[0]
+        apart, found = pd.factorize(codes[rows].astype(np.int64) + draw * (codes.max() + 1))
+        columns[name] = Labels(apart, pd.RangeIndex(len(found)))
+    frame = Frame(len(rows), columns)
+    bound = None if spec.correlation is None else spec.correlation.bind(frame, spec.groups)
+    variance = None if own.variance is None else own.variance.take(rows)
+    log_sd = None if own.log_sd is None else own.log_sd[rows]
+    return ResidualStructure(len(rows), bound, variance, log_sd, frame)
+
+
+def _rows_of(column: Column, rows: IntArray) -> Column:
+    if isinstance(column, Labels):
+        return Labels(column.codes[rows], column.levels, column.ordered)
+    return column[rows]

@@ -52,6 +52,10 @@ class BoundVariance(ABC):
     def with_covariate(self, fitted: Array, resid: Array) -> BoundVariance:
         """The same with the covariate taken from a fit, each of shape (n,)."""
 
+    @abstractmethod
+    def take(self, rows: IntArray) -> BoundVariance:
+        """The same function over some of the rows, which may repeat."""
+
 
 @dataclass(frozen=True)
 class LogLinear(BoundVariance):
@@ -97,6 +101,11 @@ class LogLinear(BoundVariance):
         if self.from_fit is None:
             return self
         return replace(self, x=_from_fit(self.from_fit, fitted, resid, self.logarithm))
+
+    def take(self, rows: IntArray) -> BoundVariance:
+        x = None if self.x is None else self.x[rows]
+        base = None if self.base is None else self.base[rows]
+        return replace(self, strata=self.strata[rows], x=x, base=base)
 
 
 def _from_fit(source: FromFit, fitted: Array, resid: Array, logarithm: bool) -> Array:
@@ -169,6 +178,10 @@ class ConstPower(BoundVariance):
             return self
         return replace(self, size=np.abs(_from_fit(self.from_fit, fitted, resid, False)))
 
+    def take(self, rows: IntArray) -> BoundVariance:
+        size = None if self.size is None else self.size[rows]
+        return replace(self, strata=self.strata[rows], size=size)
+
 
 @dataclass(frozen=True)
 class Product(BoundVariance):
@@ -208,3 +221,6 @@ class Product(BoundVariance):
 
     def with_covariate(self, fitted: Array, resid: Array) -> BoundVariance:
         return replace(self, parts=tuple(part.with_covariate(fitted, resid) for part in self.parts))
+
+    def take(self, rows: IntArray) -> BoundVariance:
+        return replace(self, parts=tuple(part.take(rows) for part in self.parts))

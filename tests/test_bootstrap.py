@@ -11,6 +11,7 @@ from mixedfit.predict import simulate
 
 from . import references
 from .cases import PATTERNS, frame
+from .test_conditional_residuals import OLD
 
 NAMES = [
     "Intercept",
@@ -163,3 +164,58 @@ def test_bad_input(fit: mf.MixedResults, boot) -> None:
         boot.conf_int(method="bc")
     with pytest.raises(mf.ModelError, match="between 0 and 1"):
         boot.conf_int(95)
+
+
+STRUCTURED = {
+    "ar1": ("gls", mf.CorAR1(form="~ t | g"), None),
+    "ident": ("lme", None, mf.VarIdent(form="~ 1 | s")),
+    "both": ("lme", mf.CorAR1(form="~ t | g"), mf.VarIdent(form="~ 1 | s")),
+}
+
+
+def structured(name: str) -> mf.MixedResults:
+    verb, correlation, variance = STRUCTURED[name]
+    if verb == "gls":
+        return mf.gls("y ~ x", OLD, correlation=correlation, weights=variance)
+    return mf.lme("y ~ x", "~ 1 | g", OLD, correlation=correlation, weights=variance)
+
+
+@pytest.mark.parametrize("name", STRUCTURED)
+def test_residual_structures_are_refitted(name: str) -> None:
+    fit = structured(name)
+    boot = fit.bootstrap(60, seed=3)
+    assert list(boot.replicates.columns) == list(fit.conf_int().index)
+    y = simulate(fit.fit, 60, np.random.default_rng(3)).to_numpy()[:, 7]
+    again = fit.refit(y)
+    own = [f"residual[{label}]" for label in again.residual_params.index]
+    np.testing.assert_allclose(boot.replicates.loc[7, own], again.residual_params, rtol=1e-6)
+    np.testing.assert_allclose(boot.params.iloc[7], again.params, rtol=1e-6)
+    # estimates scatter around what the responses were drawn from; beside a variance that may be
+    # zero a correlation is biased towards it
+    error = boot.bse / np.sqrt(len(boot.replicates))
+    off = (boot.bias / error)[["Intercept", "x", *(own if name != "both" else own[1:])]]
+    assert off.abs().max() < 4.0
+    np.testing.assert_allclose(boot.bse[["Intercept", "x"]], fit.bse, rtol=0.35)
+    ends = fit.conf_int(method="boot", n=60, seed=3)
+    pd.testing.assert_frame_equal(ends, boot.conf_int())
+
+
+@pytest.mark.parametrize("kind", ["residual", "case"])
+@pytest.mark.parametrize("name", STRUCTURED)
+def test_residual_structures_are_resampled(name: str, kind: str) -> None:
+    fit = structured(name)
+    boot = fit.bootstrap(60, seed=4, kind=kind)  # type: ignore[arg-type]
+    assert boot.failed == 0
+    np.testing.assert_allclose(boot.bse[["Intercept", "x"]], fit.bse, rtol=0.4)
+    assert (boot.replicates.mean() - boot.estimate)["x"] == pytest.approx(0.0, abs=0.1)
+    if kind == "case":
+        ends = boot.conf_int(method="bca")
+        assert (ends["lower"] < ends["upper"]).all()
+
+
+def test_samples_without_a_stratum_count_as_failed() -> None:
+    data = OLD.assign(s=np.where(OLD["g"] == "g0", "rare", "usual"))
+    fit = mf.lme("y ~ x", "~ 1 | g", data, weights=mf.VarIdent(form="~ 1 | s"))
+    boot = fit.bootstrap(20, seed=1, kind="case")
+    lacking = boot.replicates.isna().all(axis=1).sum()
+    assert 0 < lacking == boot.failed < 20

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from scipy.stats import norm
@@ -85,16 +83,6 @@ def test_bad_input(fit) -> None:
         fit.conf_int(95)
     with pytest.raises(mf.ModelError, match="'day' is no parameter of this fit"):
         fit.conf_int(parameters=["day"])
-
-
-def test_what_needs_plain_residuals_says_so(fit) -> None:
-    # a fit whose search has parameters beyond the covariances, as with a residual structure
-    longer = replace(fit.fit, optimum=replace(fit.optimum, gradient=np.zeros(9)))
-    longer.__dict__["evaluation"] = fit.fit.evaluation
-    other = mf.MixedResults(longer)
-    for kind in ("case", "residual"):
-        with pytest.raises(mf.ModelError, match="use kind='parametric'"):
-            other.bootstrap(5, kind=kind)
 
 
 def test_an_alpha_is_not_taken_for_a_level():

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.linalg import block_diag
 
 import mixedfit as mf
 from mixedfit import resampling
+from mixedfit.errors import ModelError
 from mixedfit.fit import Fit, fit_design
 from mixedfit.resampling import (
     case_designs,
@@ -15,6 +17,7 @@ from mixedfit.resampling import (
 )
 
 from .cases import PATTERNS
+from .test_conditional_residuals import OLD
 
 
 def fitted(name: str) -> Fit:
@@ -112,3 +115,54 @@ def test_whose_levels_are_drawn() -> None:
         resampled_factor(crossed, None)
     with pytest.raises(mf.ModelError, match="group must be one of 'g', 'h', not 'q'"):
         resampled_factor(crossed, "q")
+
+
+STRUCTURES = [
+    (mf.CorAR1(form="~ t | g"), mf.VarIdent(form="~ 1 | s")),
+    (mf.CorCompSymm(form="~ 1 | g"), mf.VarConstPower(form="~ x | s")),
+    (mf.CorExp(form="~ t | g"), mf.VarComb(mf.VarIdent(form="~ 1 | s"), mf.VarExp(form="~ x"))),
+    (None, mf.VarPower(form="~ x")),
+]
+
+
+@pytest.mark.parametrize(("correlation", "variance"), STRUCTURES)
+def test_drawn_groups_keep_their_residual_covariance(correlation, variance) -> None:  # type: ignore[no-untyped-def]
+    design = mf.lme("y ~ x", "~ 1 | g", OLD, correlation=correlation, weights=variance).fit.design
+    delta = np.full(design.residual.n_params, 0.4)
+    R = design.residual.at(delta).multiply(np.eye(design.n))
+    rng = np.random.default_rng(4)
+    (drawn,) = case_designs(design, 0, 1, rng)
+    J = design.factors[0].n_levels
+    chosen = np.random.default_rng(4).integers(0, J, J)
+    assert len(set(chosen)) < J
+    rows = [np.flatnonzero(design.factors[0].codes == j) for j in chosen]
+    expected = block_diag(*(R[np.ix_(own, own)] for own in rows))
+    got = drawn.residual.at(delta).multiply(np.eye(drawn.n))
+    np.testing.assert_allclose(got, expected, rtol=1e-10, atol=1e-12)
+    names = design.residual.describe(delta)[0]
+    assert drawn.residual.describe(delta)[0] == names
+
+
+def test_groups_of_correlated_residuals_are_units() -> None:
+    alone = mf.gls("y ~ x", OLD, correlation=mf.CorAR1(form="~ t | g")).fit.design
+    assert resampled_factor(alone, None) == resampled_factor(alone, "g") == -1
+    assert next(case_designs(alone, -1, 1, np.random.default_rng(0))).n == alone.n
+    with pytest.raises(ModelError, match="must be one of 'g', not 'h'"):
+        resampled_factor(alone, "h")
+    across = mf.lmer("y ~ x + (1 | s)", OLD, correlation=mf.CorAR1(form="~ t | g")).fit.design
+    with pytest.raises(ModelError, match="correlated across levels of 's'"):
+        resampled_factor(across, "s")
+    one = mf.gls("y ~ x", OLD, weights=mf.VarPower(form="~ x")).fit.design
+    with pytest.raises(ModelError, match="no levels to draw"):
+        resampled_factor(one, None)
+
+
+def test_whitened_residuals_are_drawn_and_coloured() -> None:
+    fit = mf.gls(
+        "y ~ x", OLD, correlation=mf.CorAR1(form="~ t | g"), weights=mf.VarIdent(form="~ 1 | s")
+    ).fit
+    Y = np.hstack(list(residual_responses(fit, 4000, np.random.default_rng(2))))
+    assert fit.whitening is not None
+    R = fit.estimate.sigma**2 * fit.whitening.multiply(np.eye(fit.n))[:6, :6]
+    np.testing.assert_allclose(np.cov(Y[:6]), R, atol=0.08 * R.max())
+    np.testing.assert_allclose(Y.mean(axis=1), fit.design.X @ fit.estimate.beta, atol=0.1)

@@ -53,8 +53,8 @@ class Uncertainty(FittedModel):
         -------
         DataFrame
             One row a parameter: lower, upper. Rows are the fixed effects, standard deviations
-            ``sd[Subject, Days]``, correlations ``cor[Subject, Intercept, Days]`` and ``sigma``, and
-            for Wald intervals residual parameters, ``residual[Phi]``.
+            ``sd[Subject, Days]``, correlations ``cor[Subject, Intercept, Days]``, parameters of a
+            residual structure, ``residual[Phi]``, and ``sigma``.
             The lower end of a standard deviation is zero where the data do not exclude zero; a
             Wald interval of a parameter at its limit is missing.
 
@@ -113,9 +113,11 @@ class Uncertainty(FittedModel):
         seed : int or numpy Generator, optional
         kind : {"parametric", "residual", "case"}
             Draw responses from the fitted model; or predicted effects and residuals with
-            replacement, reflated to the estimated variances; or whole levels of a grouping factor.
+            replacement, reflated to the estimated variances (residuals with a structure whitened
+            before); or whole levels of a grouping factor.
         group : str, optional
-            The grouping factor whose levels a case bootstrap draws; by default the outermost.
+            The grouping factor whose levels a case bootstrap draws; by default the outermost, and
+            without grouping factors the groups of the residual correlation.
         statistic : callable, optional
             What to compute from the fit of each sample: takes a `MixedResults`, returns a number,
             an array, a Series or a dict. By default all parameters, which is much faster.
