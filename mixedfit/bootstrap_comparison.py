@@ -95,8 +95,8 @@ def bootstrap_test_of(
         (1 + exceeding) / (n + 1),
         simulated,
         method,
-        small.design.formula.text,
-        large.design.formula.text,
+        _name(small, large),
+        _name(large, small),
     )
 
 
@@ -117,3 +117,10 @@ def _check(smaller: Fit, larger: Fit) -> Method:
         )
     same = a.X.shape == b.X.shape and np.array_equal(a.X, b.X)
     return smaller.method if same and smaller.method == larger.method else "ML"
+
+
+def _name(fit: Fit, other: Fit) -> str:
+    """The formula, with the residual structure where the other fit has another."""
+    own = fit.design.residual_spec.parts
+    parts = own if own != other.design.residual_spec.parts else []
+    return ", ".join([fit.design.formula.text, *parts])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from mixedfit.bootstrap_comparison import BootstrapTest, bootstrap_test_of
 from mixedfit.errors import MixedfitError
 from mixedfit.likelihood_ratio import likelihood_ratio_table
 from mixedfit.noted import NotedFrame
+from mixedfit.report import residual_parts
 from mixedfit.results import MixedResults
 
 __all__ = ["anova", "bootstrap_test"]
@@ -61,10 +64,18 @@ def anova(*fits: MixedResults, refit: bool | None = None) -> NotedFrame:
             )
     if len(fits) < 2:
         raise MixedfitError("anova compares two or more fits; for the terms of one: fit.anova()")
-    names = [fit.formula for fit in fits]
+    names = _names(fits)
     if len(set(names)) < len(names):
         names = [f"{i + 1}: {name}" for i, name in enumerate(names)]
     return likelihood_ratio_table([fit.fit for fit in fits], names, refit)
+
+
+def _names(fits: Sequence[MixedResults]) -> list[str]:
+    """The formulas, with the residual structures where they differ."""
+    parts = [residual_parts(fit.fit) for fit in fits]
+    if all(own == parts[0] for own in parts):
+        return [fit.formula for fit in fits]
+    return [", ".join([fit.formula, *own]) for fit, own in zip(fits, parts, strict=True)]
 
 
 def bootstrap_test(

@@ -194,6 +194,11 @@ class ResidualSpec:
     within: tuple[str, ...] = ()
 
     @property
+    def parts(self) -> list[str]:
+        """The correlation structure and the variance function as they were written."""
+        return [repr(part) for part in (self.correlation, self.variance) if part is not None]
+
+    @property
     def variables(self) -> tuple[str, ...]:
         """Columns of the data that binding reads."""
         if self.correlation is None and self.variance is None:

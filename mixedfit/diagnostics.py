@@ -164,7 +164,8 @@ class Diagnostics:
         Parameters
         ----------
         group : str or array-like, optional
-            A grouping factor, or one label a row; by default the factor with most levels.
+            A grouping factor, or one label a row; by default the factor with most levels,
+            without factors the groups of the residual correlation.
         time : array-like of shape (n,), optional
             Order within groups; by default that of the rows.
         max_lag : int, optional
@@ -217,7 +218,8 @@ class Diagnostics:
         coordinates : array-like of shape (n,) or (n, d), optional
             Times or places; by default rows of a group are one apart.
         group : str or array-like, optional
-            A grouping factor, or one label a row; by default the factor with most levels.
+            A grouping factor, or one label a row; by default the factor with most levels,
+            without factors the groups of the residual correlation.
         n_classes : int
             Classes of distance with about as many pairs each.
         max_distance : float, optional
@@ -270,10 +272,14 @@ class Diagnostics:
         return pd.DataFrame(rows)
 
     def _group(self, group: Any) -> tuple[str, IntArray, pd.Index]:
-        if group is None:
-            if not self.fit.design.factors:
+        design = self.fit.design
+        if group is None and design.factors:
+            group = design.factors[0].name
+        elif group is None:
+            correlated = None if design.residual is None else design.residual.groups
+            if correlated is None:
                 raise DataError("this fit has no grouping factor: pass group=, one label a row")
-            group = self.fit.design.factors[0].name
+            return "correlation", correlated.codes, pd.Index(correlated.labels)
         return grouping_of(self.fit, group)
 
     def _numbers(self, values: ArrayLike, what: str) -> Array:

@@ -72,6 +72,7 @@ def _table(fits: Sequence[Fit], names: Sequence[str], refitted: str) -> NotedFra
         problem = _not_nested(small, large)
         if problem:
             notes.append(f"{names[i - 1]} is not nested in {names[i]} ({problem}): no test.")
+            chi2[i] = df[i] = np.nan
             continue
         p[i] = chi2_tail(max(chi2[i], 0.0), df[i])
         mixture[i] = _mixture(small, large, chi2[i])

@@ -87,8 +87,7 @@ def residual_parameters(fit: Fit) -> pd.Series:
 
 def residual_parts(fit: Fit) -> list[str]:
     """The correlation structure and the variance function as they were written."""
-    spec = fit.design.residual_spec
-    return [repr(part) for part in (spec.correlation, spec.variance) if part is not None]
+    return fit.design.residual_spec.parts
 
 
 def _residual_structure(fit: Fit) -> Table:

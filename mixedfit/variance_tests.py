@@ -13,6 +13,7 @@ import pandas as pd
 
 from mixedfit.arrays import Array, BoolArray
 from mixedfit.cone import cone_p_value
+from mixedfit.errors import ModelError
 from mixedfit.fit import Fit, fit_design
 from mixedfit.kenward_roger import moments
 from mixedfit.likelihood import Evaluation
@@ -26,6 +27,8 @@ __all__ = ["mixture_p_value", "one_more_effect", "random_effects_table", "withou
 
 def random_effects_table(fit: Fit) -> pd.DataFrame:
     """One row a reduction of the random part (`MixedResults.ranova`)."""
+    if not fit.design.terms:
+        raise ModelError("ranova tests random effects, and this model has none; see fit.anova()")
     rows = [("<none>", fit.n_params, fit.llf, np.nan, np.nan, np.nan, np.nan)]
     with one_thread():
         for reduction in reductions(fit.design):

@@ -57,3 +57,13 @@ def test_bad_pairs() -> None:
     other = mf.lmer("log(Reaction) ~ Days + (Days | Subject)", data)
     with pytest.raises(mf.ModelError, match="same response"):
         mf.bootstrap_test(smaller, other, n=9)
+
+
+def test_residual_structures_are_named_where_they_differ() -> None:
+    data = mf.datasets.load("orthodont")
+    plain = mf.gls("distance ~ age", data)
+    strata = mf.gls("distance ~ age", data, weights=mf.VarIdent(form="~ 1 | Sex"))
+    test = mf.bootstrap_test(plain, strata, n=20, seed=1)
+    assert "distance ~ age\n" in repr(test)
+    assert "distance ~ age, VarIdent(form='~ 1 | Sex')\n" in repr(test)
+    assert 0.0 < test.p < 1.0

@@ -170,3 +170,14 @@ def test_rows_that_determine_a_fixed_effect_have_no_studentised_residual() -> No
     influence = fit.influence()
     assert influence.cooks_distance.isna().sum() == 1
     assert np.isnan(influence.covratio[7])
+
+
+def test_correlated_groups_are_those_of_fits_without_factors() -> None:
+    data = mf.datasets.load("ovary")
+    fit = mf.gls("follicles ~ sin(2 * pi * Time)", data, correlation=mf.CorAR1(form="~ 1 | Mare"))
+    by_hand = fit.diagnostics.acf(data["Mare"])
+    pd.testing.assert_frame_equal(fit.diagnostics.acf(), by_hand)
+    assert fit.diagnostics.acf(kind="normalized")["acf"].iloc[1] < 0.2 < by_hand["acf"].iloc[1]
+    plain = mf.gls("follicles ~ Time", data)
+    with pytest.raises(DataError, match="pass group="):
+        plain.diagnostics.acf()

@@ -132,3 +132,16 @@ def test_what_is_no_fit_is_refused():
         mf.anova(fit)
     with pytest.raises(MixedfitError, match="not int"):
         mf.anova(fit, 3)
+
+
+def test_residual_structures_are_named_where_they_differ() -> None:
+    data = mf.datasets.load("orthodont")
+    plain = mf.lme("distance ~ age", "~ 1 | Subject", data)
+    strata = mf.lme("distance ~ age", "~ 1 | Subject", data, weights=mf.VarIdent(form="~ 1 | Sex"))
+    compound = mf.gls("distance ~ age", data, correlation=mf.CorCompSymm(form="~ 1 | Subject"))
+    table = mf.anova(plain, strata)
+    assert list(table["model"]) == [plain.formula, f"{strata.formula}, VarIdent(form='~ 1 | Sex')"]
+    assert table["df"].iloc[1] == 1
+    same = mf.anova(plain, compound)
+    assert same[["chi2", "df", "p"]].isna().all(axis=None)
+    assert same["llf"].iloc[0] == pytest.approx(same["llf"].iloc[1])

@@ -80,3 +80,9 @@ def test_the_mixture_holds_its_level_for_two_effects_at_once():
     error = 2.6 * np.sqrt(0.1 * 0.9 / n_sets)
     assert abs(rejected[1] - 0.1) < error
     assert rejected[0] < rejected[1]
+
+
+def test_a_model_without_random_effects_has_none_to_remove() -> None:
+    fit = mf.gls("Yield ~ 1", mf.datasets.load("dyestuff"))
+    with pytest.raises(mf.ModelError, match="this model has none"):
+        fit.ranova()
