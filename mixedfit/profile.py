@@ -30,7 +30,8 @@ from mixedfit.ml_criterion import MLCriterion, minimum_from
 from mixedfit.optimize import Control, minimise
 from mixedfit.profile_criteria import CorrelationPath, FixedEffectPath, Path, PathPoint, ScalePath
 from mixedfit.residual_likelihood import ResidualEvaluation
-from mixedfit.residual_profile import ResidualPath, own_coordinates
+from mixedfit.residual_profile import ResidualPath
+from mixedfit.residual_scale import own_coordinates
 from mixedfit.threads import one_thread
 from mixedfit.variance_parameters import variance_parameters
 

@@ -12,6 +12,7 @@ from mixedfit.correlation_tables import GeneralTable
 from mixedfit.fit import Fit
 from mixedfit.residual import ResidualStructure
 from mixedfit.residual_likelihood import ResidualEvaluation
+from mixedfit.residual_scale import own_coordinates, residual_slopes, residual_values
 from mixedfit.vcov import component_covariance
 
 __all__ = ["delta_covariance", "residual_intervals"]
@@ -44,7 +45,9 @@ def residual_intervals(fit: Fit, level: float = 0.95) -> pd.DataFrame:
     Each coordinate, a real number, gets its estimate plus and minus normal quantiles of its
     standard error; the ends are turned into parameters as the estimates are, and the correlations
     of a general structure are taken on the scale of Fisher's z (Pinheiro & Bates 2000, section
-    2.4.3).
+    2.4.3). Parameters that several coordinates move (autoregressive ones beyond the first order)
+    get theirs by the delta method instead: ends of all coordinates at once can lie on one side of
+    the estimate.
     """
     residual = fit.design.residual
     if residual is None or not residual.n_params:
@@ -58,6 +61,11 @@ def residual_intervals(fit: Fit, level: float = 0.95) -> pd.DataFrame:
         ends = np.stack(
             [residual.describe(delta + sign * half)[1][free:] for sign in (-1.0, 1.0)], axis=1
         )
+    slopes = residual_slopes(fit, delta)
+    shared = ~np.array(own_coordinates(fit))
+    se = np.sqrt(np.einsum("ir,rs,is->i", slopes, covariance, slopes))
+    by_delta = residual_values(fit)[:, None] + quantile * se[:, None] * np.array([-1.0, 1.0])
+    ends[shared] = by_delta[shared]
     ends[half == 0.0] = np.nan
     general = _general(residual)
     if general is not None:

@@ -12,23 +12,9 @@ from mixedfit.fit import Fit
 from mixedfit.likelihood import Evaluation, States
 from mixedfit.ml_criterion import MLCriterion
 from mixedfit.profile_criteria import Path, PathPoint
-from mixedfit.variance_parameters import residual_slopes, residual_values
+from mixedfit.residual_scale import residual_slopes, residual_values
 
-__all__ = ["ResidualPath", "own_coordinates"]
-
-# How far apart two points are at which parameters are told from each other's coordinates.
-_AWAY = 0.1
-
-
-def own_coordinates(fit: Fit) -> list[bool]:
-    """Whether each parameter of the residual structure depends on one coordinate, its own."""
-    delta = fit.optimum.delta
-    alone = np.ones(len(delta), dtype=bool)
-    for away in (0.0, _AWAY, -_AWAY):
-        slopes = np.abs(residual_slopes(fit, delta + away))
-        own = slopes.diagonal()
-        alone &= slopes.sum(axis=1) - own <= 1e-6 * np.maximum(own, 1e-300)
-    return alone.tolist()
+__all__ = ["ResidualPath"]
 
 
 class ResidualPath(Path):

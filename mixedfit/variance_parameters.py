@@ -17,6 +17,7 @@ from mixedfit.arrays import Array
 from mixedfit.covariance import Structure
 from mixedfit.fit import Fit
 from mixedfit.residual_likelihood import ResidualEvaluation
+from mixedfit.residual_scale import residual_slopes, residual_values
 from mixedfit.vcov import component_covariance
 
 __all__ = [
@@ -27,15 +28,10 @@ __all__ = [
     "parameter_gradients",
     "parameter_values",
     "parameters_of_matrices",
-    "residual_slopes",
-    "residual_values",
     "variance_parameters",
 ]
 
 Kind = Literal["sd", "cor", "residual", "sigma"]
-
-# Step of the central differences of residual parameters, in a coordinate of delta.
-_STEP = 1e-5
 
 
 @dataclass(frozen=True)
@@ -96,30 +92,6 @@ def _residual_names(fit: Fit) -> list[str]:
         return []
     names, _ = residual.describe(residual.start)
     return list(names[len(names) - residual.n_params :])
-
-
-def residual_values(fit: Fit, delta: Array | None = None) -> Array:
-    """A residual structure's free parameters on their own scale, shape (s,).
-
-    Parameters
-    ----------
-    fit : Fit
-    delta : array of shape (s,), optional
-        Where; by default the estimates.
-    """
-    residual = fit.design.residual
-    if residual is None or not residual.n_params:
-        return np.zeros(0)
-    values = residual.describe(fit.optimum.delta if delta is None else delta)[1]
-    return np.asarray(values[len(values) - residual.n_params :])
-
-
-def residual_slopes(fit: Fit, delta: Array) -> Array:
-    """Their derivatives in delta by central differences, shape (s, s): a row a parameter."""
-    steps = _STEP * np.eye(len(delta))
-    with np.errstate(all="ignore"):
-        columns = [residual_values(fit, delta + h) - residual_values(fit, delta - h) for h in steps]
-    return np.stack(columns, axis=1) / (2.0 * _STEP) if columns else np.zeros((0, 0))
 
 
 def _independent(structure: Structure) -> tuple[list[tuple[int, ...]], set[int]]:

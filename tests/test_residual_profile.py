@@ -13,7 +13,8 @@ import mixedfit as mf
 from mixedfit.ml_criterion import MLCriterion
 from mixedfit.profile import _Profiler, profile, profile_interval
 from mixedfit.profile_criteria import Path
-from mixedfit.residual_profile import ResidualPath, own_coordinates
+from mixedfit.residual_profile import ResidualPath
+from mixedfit.residual_scale import own_coordinates
 
 from .nlme_calls import nlme_fit
 from .test_conditional_residuals import OLD
