@@ -11,7 +11,7 @@ and t^ itself ``z~'dG h`` with ``h = Z'(y - X b - Z u)``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -44,6 +44,16 @@ class Errors:
     variance: Array
     slopes: Array
     moves: Array
+
+    @classmethod
+    def joined(cls, parts: Iterable[Errors]) -> Errors:
+        """The errors of blocks of rows, one after the other."""
+        found = list(parts)
+        return cls(
+            np.concatenate([part.variance for part in found]),
+            np.concatenate([part.slopes for part in found]),
+            np.concatenate([part.moves for part in found]),
+        )
 
 
 class Predictor:
@@ -97,12 +107,7 @@ class Predictor:
             return Errors(np.einsum("me,ef,mf->m", x, self.P, x, optimize=True), none, none)
         if len(z) == 1:
             return self._one_factor(x, z[0], rows.codes[0])
-        parts = list(self._blocks(x, z, rows.codes))
-        return Errors(
-            np.concatenate([part.variance for part in parts]),
-            np.concatenate([part.slopes for part in parts]),
-            np.concatenate([part.moves for part in parts]),
-        )
+        return Errors.joined(self._blocks(x, z, rows.codes))
 
     def _one_factor(self, x: Array, z: Array, codes: IntArray) -> Errors:
         """With one grouping factor a row meets its own level only, and the others through b."""
@@ -135,12 +140,7 @@ class Predictor:
     def _several(self, x: Array, z: list[Array], codes: list[IntArray]) -> Errors:
         """Any number of grouping factors: each row's z solved for over all levels."""
         factors = self.like.products.factors
-        R = []
-        for sums, own, levels in zip(factors, z, codes, strict=True):
-            spread = np.zeros((len(x), sums.k, sums.n_levels))
-            known = np.flatnonzero(levels >= 0)
-            spread[known, :, levels[known]] = own[known]
-            R.append(spread)
+        R = self.spread(z, codes)
         W = self.point.eliminated.solve(R)
         adjusted = x.copy()
         for sums, w in zip(factors, W, strict=True):
@@ -158,6 +158,20 @@ class Predictor:
         for f, own in enumerate(u):
             for g, product in enumerate(self.like.products.multiply(f, own)):
                 rest[g] -= product
+        return Errors(variance, *self.in_G(rest))
+
+    def spread(self, z: list[Array], codes: list[IntArray]) -> list[Array]:
+        """Columns of each row (m, k) at its level, (m, k, J); nothing where that is -1."""
+        out = []
+        for sums, own, levels in zip(self.like.products.factors, z, codes, strict=True):
+            R = np.zeros((*own.shape, sums.n_levels))
+            known = np.flatnonzero(levels >= 0)
+            R[known, :, levels[known]] = own[known]
+            out.append(R)
+        return out
+
+    def in_G(self, rest: list[Array]) -> tuple[Array, Array]:
+        """``z~'dG z~`` and ``z~'dG h``, (m, r), of z~ over all levels, (m, k, J) a factor."""
         slopes = [
             np.einsum("maj,rab,mbj->mr", q, dG, q, optimize=True)
             for q, dG in zip(rest, self.dG, strict=True)
@@ -166,7 +180,7 @@ class Predictor:
             np.einsum("maj,rab,bj->mr", q, dG, h, optimize=True)
             for q, dG, h in zip(rest, self.dG, self.h, strict=True)
         ]
-        return Errors(variance, self.ordered(slopes), self.ordered(moves))
+        return self.ordered(slopes), self.ordered(moves)
 
     def unseen(self, rows: PredictionRows) -> tuple[Array, Array]:
         """``z'G z`` over the levels not known, (m,), and its derivatives, (m, r)."""

@@ -161,7 +161,7 @@ class ResidualPredictor(Predictor):
         x, z = self.working(rows)
         local = self.residual_point.whitened.layout.factors
         if len(z) > 1 or any(factor.L > 1 for factor in local):
-            return _joined(self._blocks(x, z, rows.codes))
+            return Errors.joined(self._blocks(x, z, rows.codes))
         return self._separate(x, z, rows.codes)
 
     def errors_with_residuals(self, rows: PredictionRows, new: NewResiduals) -> Errors:
@@ -215,10 +215,7 @@ class ResidualPredictor(Predictor):
     ) -> Errors:
         """By the weights of all rows of the fit in each prediction."""
         point, F = self.residual_point, self.directions.fixed
-        R = [
-            _spread(own, levels, sums.n_levels)
-            for own, levels, sums in zip(z, codes, self.like.products.factors, strict=True)
-        ]
+        R = self.spread(z, codes)
         W = point.eliminated.solve(R) if R else []
         nothing = np.zeros(len(point.remainder.v))
         solved = np.zeros((len(x), self.fit.n))
@@ -256,14 +253,6 @@ class ResidualPredictor(Predictor):
     ) -> Errors:
         """Derivatives from z~ (m, k, J) a factor and the weights L (m, n)."""
         point = self.residual_point
-        slopes = [
-            np.einsum("maj,rab,mbj->mr", q, dG, q, optimize=True)
-            for q, dG in zip(rest, self.dG, strict=True)
-        ]
-        moves = [
-            np.einsum("maj,rab,bj->mr", q, dG, h, optimize=True)
-            for q, dG, h in zip(rest, self.dG, self.h, strict=True)
-        ]
         moved = self.whitening.derivative(weights)
         in_delta = np.einsum("mn,smn->ms", weights, moved) * self.units
         shift = -weights @ point.residual_variates.T
@@ -272,11 +261,8 @@ class ResidualPredictor(Predictor):
             in_delta -= 2.0 * np.einsum("mn,smn->ms", weights, dr) * self.units
             shift += np.einsum("smn,n->ms", dr, self._solved) * self.units
         none = np.zeros((len(variance), 0))
-        return Errors(
-            variance,
-            np.hstack([self.ordered(slopes) if slopes else none, in_delta]),
-            np.hstack([self.ordered(moves) if moves else none, shift]),
-        )
+        slopes, moves = self.in_G(rest) if rest else (none, none)
+        return Errors(variance, np.hstack([slopes, in_delta]), np.hstack([moves, shift]))
 
     @cached_property
     def _sums(self) -> _Sums:
@@ -330,20 +316,3 @@ class ResidualPredictor(Predictor):
             np.hstack([in_G.slopes, slopes * self.units]),
             np.hstack([in_G.moves, moves * self.units]),
         )
-
-
-def _spread(own: Array, levels: IntArray, J: int) -> Array:
-    """Columns of each row (m, k) at its level, (m, k, J); nothing where that is -1."""
-    out = np.zeros((*own.shape, J))
-    known = np.flatnonzero(levels >= 0)
-    out[known, :, levels[known]] = own[known]
-    return out
-
-
-def _joined(parts: Iterator[Errors]) -> Errors:
-    found = list(parts)
-    return Errors(
-        np.concatenate([part.variance for part in found]),
-        np.concatenate([part.slopes for part in found]),
-        np.concatenate([part.moves for part in found]),
-    )
