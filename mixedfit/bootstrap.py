@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +13,7 @@ import scipy
 
 from mixedfit.arrays import Array
 from mixedfit.design import Design
-from mixedfit.errors import MixedfitError, ModelError
+from mixedfit.errors import MixedfitError, ModelError, check_count
 from mixedfit.fit import Fit, fit_design, refit
 from mixedfit.linalg import independent_columns
 from mixedfit.lockstep import ManyFits, refit_many
@@ -40,7 +39,6 @@ __all__ = [
     "BootstrapKind",
     "Statistic",
     "bootstrap",
-    "sample_count",
 ]
 
 BootstrapKind = Literal["parametric", "residual", "case"]
@@ -224,7 +222,7 @@ def bootstrap(
     -------
     Bootstrap
     """
-    n = sample_count(n)
+    n = check_count(n, 2)
     if kind not in get_args(BootstrapKind):
         allowed = ", ".join(repr(name) for name in get_args(BootstrapKind))
         raise ModelError(f"kind must be one of {allowed}, not {kind!r}")
@@ -246,17 +244,6 @@ def bootstrap(
         parts.append(refit_many(fit, Y, lambda more, before=done: tell(before + more)))  # type: ignore[misc]
         done += Y.shape[1]
     return _of_many(fit, ManyFits.joined(parts), kind, group)
-
-
-def sample_count(n: Any) -> int:
-    """A number of samples, checked."""
-    try:
-        count = operator.index(n)
-    except TypeError:
-        raise ModelError(f"n must be a whole number of samples, not {n!r}") from None
-    if count < 2:
-        raise ModelError(f"n must be at least 2 samples, not {count}")
-    return count
 
 
 def _of_many(fit: Fit, many: ManyFits, kind: BootstrapKind, group: str | None) -> Bootstrap:

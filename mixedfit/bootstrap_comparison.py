@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mixedfit.arrays import Array
-from mixedfit.bootstrap import sample_count
-from mixedfit.errors import ModelError
+from mixedfit.errors import ModelError, check_count
 from mixedfit.fit import Fit, fit_design
 from mixedfit.likelihood import Method
 from mixedfit.lockstep import refit_many
@@ -67,7 +66,7 @@ def bootstrap_test_of(
     ModelError
         If the fits are not of the same rows, or the larger one does not fit better.
     """
-    n = sample_count(n)
+    n = check_count(n, 2)
     method = _check(smaller, larger)
     small, large = (
         fit if fit.method == method else fit_design(fit.design, method) for fit in (smaller, larger)

@@ -12,7 +12,7 @@ import pandas as pd
 from mixedfit.arrays import Array
 from mixedfit.contrasts import read_contrasts
 from mixedfit.ddf import FixedInference, JointTest
-from mixedfit.errors import MixedfitError
+from mixedfit.errors import check_level
 from mixedfit.estimable import estimable
 from mixedfit.fit import Fit
 from mixedfit.noted import NotedFrame, noted
@@ -42,13 +42,6 @@ def with_limits(table: pd.DataFrame, level: float) -> pd.DataFrame:
     """Add the columns lower and upper of an interval for each row."""
     half = t_quantile(0.5 + 0.5 * check_level(level), table["df"]) * table["se"]
     return table.assign(lower=table["estimate"] - half, upper=table["estimate"] + half)
-
-
-def check_level(level: float) -> float:
-    """A confidence level, or an error that says what one is."""
-    if not 0.0 < level < 1.0:
-        raise MixedfitError(f"level must lie between 0 and 1, such as 0.95, not {level!r}")
-    return float(level)
 
 
 def coefficient_table(inferred: FixedInference, names: pd.Index, level: float) -> NotedFrame:

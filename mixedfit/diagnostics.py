@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mixedfit.arrays import Array, IntArray
 from mixedfit.deletion import row_parts
-from mixedfit.errors import DataError, ModelError
+from mixedfit.errors import DataError, ModelError, check_level
 from mixedfit.fit import Fit
 from mixedfit.influence import grouping_of
 from mixedfit.predict import ResidualKind, fitted_values, residuals
@@ -120,7 +120,7 @@ class Diagnostics:
             By increasing value: term, label, theoretical, observed, lower, upper, in standard
             deviations.
         """
-        _check_level(level)
+        check_level(level)
         samples = [
             (term, labels, values)
             for term, labels, values in _samples(self.fit)
@@ -186,7 +186,7 @@ class Diagnostics:
         >>> fit.diagnostics.acf()["acf"].head(3).round(3).tolist()
         [1.0, 0.477, 0.226]
         """
-        _check_level(level)
+        check_level(level)
         _, codes, _ = self._group(group)
         values = residuals(self.fit, kind)
         order = None if time is None else self._numbers(time, "time")
@@ -295,11 +295,6 @@ class Diagnostics:
         if not np.isfinite(numbers).all():
             raise DataError(f"{what} must be finite in every row used")
         return numbers
-
-
-def _check_level(level: float) -> None:
-    if not 0.0 < level < 1.0:
-        raise DataError(f"level must lie between 0 and 1, not {level!r}")
 
 
 def residual_table(fit: Fit) -> pd.DataFrame:

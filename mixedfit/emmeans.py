@@ -18,10 +18,10 @@ from mixedfit.adjustment import Adjustment, check_adjustment
 from mixedfit.arrays import Array, IntArray
 from mixedfit.comparisons import Comparisons, Method, comparisons, interaction
 from mixedfit.ddf import FixedInference
-from mixedfit.errors import ModelError
+from mixedfit.errors import ModelError, check_level
 from mixedfit.fit import Fit
 from mixedfit.letters import letters
-from mixedfit.linear_estimates import LinearEstimates, Scale, check_level, table
+from mixedfit.linear_estimates import LinearEstimates, Scale, table
 from mixedfit.marginal_notes import NON_ESTIMABLE, adjustment_notes, grid_notes
 from mixedfit.marginal_specs import MarginalSpecs
 from mixedfit.noted import NotedFrame, noted
@@ -277,7 +277,7 @@ class MarginalMeans:
         >>> fit.emmeans("Type").letters()["letters"].tolist()
         ['c', 'a', 'b', 'c']
         """
-        check_level(alpha)
+        check_level(alpha, "alpha")
         check_adjustment(adjust)
         plan = self._plan(self.specs, self.by, "pairwise", None, None)
         p = table(self.estimates.combined(plan.C), adjust, plan.families, 1.0 - alpha, True)["p"]

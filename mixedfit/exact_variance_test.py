@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mixedfit.arrays import Array
-from mixedfit.errors import MixedfitError, ModelError
+from mixedfit.errors import ModelError, check_count
 from mixedfit.fit import Fit
 from mixedfit.threads import one_thread
 from mixedfit.variance_tests import one_more_effect, without_effects
@@ -91,8 +91,7 @@ def _check(fit: Fit, n: int) -> None:
             f"the exact test is for at most {_MOST_LEVELS} levels, not {J}; with that many the "
             "limiting mixture of ranova() is as good"
         )
-    if n < 100:
-        raise MixedfitError(f"n must be at least 100 draws, not {n}")
+    check_count(n, 100)
 
 
 def _eigenvalues(fit: Fit) -> tuple[Array, Array]:

@@ -12,7 +12,7 @@ import scipy
 from mixedfit.arrays import Array
 from mixedfit.bootstrap import BootstrapInterval, bootstrap
 from mixedfit.ddf import Ddf, inference
-from mixedfit.errors import ModelError
+from mixedfit.errors import ModelError, check_level
 from mixedfit.fit import Fit
 from mixedfit.profile import (
     chosen_parameters,
@@ -68,7 +68,7 @@ def confidence_intervals(
     DataFrame
         One row a parameter: lower, upper.
     """
-    quantile_of(level)
+    check_level(level)
     if level < _LOWEST_LEVEL:
         raise ModelError(
             f"level={level:g} asks for intervals that hold the parameter that rarely; level is the "

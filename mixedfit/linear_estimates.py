@@ -16,12 +16,11 @@ import numpy as np
 from mixedfit.adjustment import Adjustment, Family, adjusted_p_values, critical_values
 from mixedfit.arrays import Array, BoolArray, IntArray
 from mixedfit.ddf import FixedInference
-from mixedfit.errors import ModelError
 from mixedfit.estimable import aliases, estimable
 from mixedfit.fit import Fit
 from mixedfit.transformation import Transformation
 
-__all__ = ["LinearEstimates", "Scale", "check_level", "table"]
+__all__ = ["LinearEstimates", "Scale", "table"]
 
 Scale = Literal["link", "response"]
 
@@ -116,17 +115,6 @@ class LinearEstimates:
         linear = full[:, self.fit.design.kept] @ self.inference.estimates
         constant = transformation.back(eta) - linear
         return replace(self, full=full, constant=constant, void=~self.estimable)
-
-
-def check_level(level: float) -> None:
-    """Refuse a level that is no probability.
-
-    Raises
-    ------
-    ModelError
-    """
-    if not 0.0 < level < 1.0:
-        raise ModelError(f"level must lie between 0 and 1, such as 0.95, not {level!r}")
 
 
 def intervals(

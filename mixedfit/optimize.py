@@ -19,7 +19,7 @@ import numpy as np
 from scipy.linalg import lapack
 
 from mixedfit.arrays import Array, BoolArray, IntArray
-from mixedfit.errors import ModelError
+from mixedfit.errors import ModelError, check_count
 from mixedfit.linalg import symmetric_eigen
 
 __all__ = ["Control", "Minimum", "Point", "held_at_bounds", "minimise"]
@@ -83,10 +83,9 @@ class Control:
     max_evaluations: int = 200
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.tolerance < 1.0:
+        if not (isinstance(self.tolerance, int | float) and 0.0 < self.tolerance < 1.0):
             raise ModelError(f"tolerance must lie between 0 and 1, not {self.tolerance!r}")
-        if self.max_evaluations < 1:
-            raise ModelError(f"max_evaluations must be at least 1, not {self.max_evaluations!r}")
+        check_count(self.max_evaluations, 1, "max_evaluations")
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from mixedfit import plot
 from mixedfit.arrays import Array
 from mixedfit.diagnostics import Diagnostics, plain_labels, unpooled_effects
-from mixedfit.errors import DataError, ModelError
+from mixedfit.errors import DataError, ModelError, check_level
 from mixedfit.fit import Fit
 from mixedfit.influence import grouping_of, influence
 from mixedfit.predict import fitted_values
@@ -154,8 +154,7 @@ class Pictures:
             taken as known.
         ax : Axes, optional
         """
-        if not 0.0 < level < 1.0:
-            raise DataError(f"level must lie between 0 and 1, not {level!r}")
+        check_level(level)
         f, a, name = self._effect(group, term)
         effects = self.fit.estimate.effects[f][:, a]
         variances = self.fit.estimate.conditional_covariances[f][:, a, a]

@@ -12,7 +12,7 @@ import pandas as pd
 from mixedfit.arrays import Array, BoolArray, IntArray
 from mixedfit.conditional_residuals import conditional_residuals
 from mixedfit.design import Design, GroupingFactor
-from mixedfit.errors import DataError, ModelError
+from mixedfit.errors import DataError, ModelError, check_count
 from mixedfit.fit import Fit, fitted_of
 from mixedfit.formula import Expression
 from mixedfit.frames import Frame, Labels, read_frame
@@ -273,8 +273,7 @@ def simulate(fit: Fit, n: int = 1, seed: int | np.random.Generator | None = None
     DataFrame
         One row an observation used, columns ``sim_1`` to ``sim_n``.
     """
-    if not isinstance(n, int | np.integer) or n < 1:
-        raise ModelError(f"n must be at least 1, a whole number, not {n!r}")
+    n = check_count(n, 1)
     rng = generator_of(seed)
     design, estimate = fit.design, fit.estimate
     draws = np.repeat(fitted_values(fit, "population")[:, None], n, axis=1)

@@ -27,7 +27,7 @@ import pandas as pd
 import scipy
 
 from mixedfit.arrays import Array
-from mixedfit.errors import ModelError
+from mixedfit.errors import ModelError, check_level
 from mixedfit.fit import Fit
 from mixedfit.predict import (
     Groups,
@@ -38,7 +38,6 @@ from mixedfit.predict import (
     prediction_rows,
 )
 from mixedfit.prediction_errors import Predictor
-from mixedfit.profile import quantile_of
 from mixedfit.residual_likelihood import ResidualEvaluation
 from mixedfit.residual_predictions import NewResiduals, ResidualPredictor
 from mixedfit.threads import one_thread
@@ -177,7 +176,7 @@ def predict_interval(
             "residual='conditional' predicts observations, not their mean: use "
             "interval='prediction' with it"
         )
-    quantile_of(level)
+    check_level(level)
     rows = prediction_rows(fit.design, newdata, groups, new_levels, interval == "prediction")
     predicted = predict(fit, newdata, groups, new_levels, residual).to_numpy()
     out = np.full((len(predicted), 4), np.nan)

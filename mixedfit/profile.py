@@ -23,7 +23,7 @@ import scipy
 
 from mixedfit.arrays import Array
 from mixedfit.certificate import without_lost_variances
-from mixedfit.errors import ModelError
+from mixedfit.errors import ModelError, check_level
 from mixedfit.fit import Fit
 from mixedfit.likelihood import Evaluation, Likelihood, States
 from mixedfit.ml_criterion import MLCriterion, minimum_from
@@ -173,9 +173,7 @@ def quantile_of(level: float) -> float:
     ModelError
         If the level does not lie between 0 and 1.
     """
-    if not (isinstance(level, int | float) and 0.0 < level < 1.0):
-        raise ModelError(f"level must be a number between 0 and 1, such as 0.95, not {level!r}")
-    return float(scipy.stats.norm.ppf(0.5 + 0.5 * level))
+    return float(scipy.stats.norm.ppf(0.5 + 0.5 * check_level(level)))
 
 
 def parameter_labels(fit: Fit) -> list[str]:

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from mixedfit.arrays import Array
-from mixedfit.errors import ModelError
+from mixedfit.errors import ModelError, check_count
 from mixedfit.fit import Fit
 from mixedfit.predict import fitted_values, simulate
 from mixedfit.seeds import generator_of
@@ -84,8 +84,7 @@ def scaled_residuals(
     """
     if effects not in ("new", "fitted"):
         raise ModelError(f"effects must be 'new' or 'fitted', not {effects!r}")
-    if n < 20:
-        raise ModelError(f"n must be at least 20 simulations, not {n!r}")
+    n = check_count(n, 20)
     if n * fit.n > _ROOM:
         raise ModelError(
             f"{n} simulations of {fit.n} rows do not fit in memory; pass n={int(_ROOM / fit.n)} "

@@ -9,7 +9,7 @@ import numpy as np
 import scipy
 
 from mixedfit.arrays import Array, BoolArray, IntArray
-from mixedfit.errors import DataError
+from mixedfit.errors import DataError, check_count
 
 __all__ = ["Autocorrelation", "Semivariogram", "autocorrelation", "semivariogram"]
 
@@ -94,8 +94,7 @@ def autocorrelation(
         raise DataError("every group has one row: there is nothing to correlate within groups")
     if max_lag is None:
         max_lag = min(largest, int(10.0 * np.log10(largest + 1)))
-    elif max_lag < 1:
-        raise DataError(f"max_lag must be at least 1, not {max_lag!r}")
+    check_count(max_lag, 1, "max_lag")
     lags = np.arange(min(max_lag, largest) + 1)
     sums, counts = np.empty(len(lags)), np.empty(len(lags), dtype=np.int64)
     for lag in lags:
@@ -135,8 +134,7 @@ def semivariogram(
         The fourth power of the mean root difference instead of the mean square (Cressie & Hawkins
         1980, Math. Geol. 12).
     """
-    if n_classes < 1:
-        raise DataError(f"n_classes must be at least 1, not {n_classes!r}")
+    check_count(n_classes, 1, "n_classes")
     distance, squares = _pairs(values, codes, coordinates, max_distance)
     classes = _classes(distance, n_classes)
     n_pairs = np.bincount(classes)

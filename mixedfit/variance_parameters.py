@@ -61,7 +61,7 @@ def has_plain_residuals(fit: Fit) -> bool:
 
     Every parameter of the search is then one of the random effects' covariances.
     """
-    structured = getattr(fit.design, "residual", None) is not None
+    structured = fit.design.residual is not None
     return not structured and len(fit.optimum.gradient) == fit.likelihood.n_params
 
 
@@ -87,7 +87,7 @@ def variance_parameters(fit: Fit) -> tuple[VarianceParameter, ...]:
 
 def _residual_names(fit: Fit) -> list[str]:
     """Names of the residual structure's free parameters."""
-    residual = getattr(fit.design, "residual", None)
+    residual = fit.design.residual
     if residual is None or not residual.n_params:
         return []
     names, _ = residual.describe(residual.start)

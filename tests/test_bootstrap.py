@@ -152,7 +152,7 @@ def test_samples_that_cannot_be_fitted_are_missing() -> None:
 
 def test_bad_input(fit: mf.MixedResults, boot) -> None:
     for n in (1, 0, -5):
-        with pytest.raises(mf.ModelError, match="at least 2 samples"):
+        with pytest.raises(mf.ModelError, match="whole number of at least 2"):
             fit.bootstrap(n)
     with pytest.raises(mf.ModelError, match="whole number"):
         fit.bootstrap(10.5)  # type: ignore[arg-type]

@@ -96,7 +96,7 @@ def test_an_empty_cell_is_not_estimated():
 
 
 def test_levels_and_widths_are_checked(sleepstudy):
-    with pytest.raises(MixedfitError, match="level must lie between 0 and 1"):
+    with pytest.raises(MixedfitError, match="level must be a number between 0 and 1"):
         sleepstudy.coef_table(level=95)
     with pytest.raises(DataError, match="2 weights, one for each of Intercept, Days"):
         sleepstudy.contrast([1, 0, 0])

@@ -85,7 +85,7 @@ def test_quantiles_of_residuals_and_effects(sleep: mf.MixedResults) -> None:
     assert inside.all()
     with pytest.raises(DataError, match=r"of must be 'residuals' or a grouping factor \('Subject'"):
         sleep.diagnostics.qq("Days")
-    with pytest.raises(DataError, match="level must lie between 0 and 1"):
+    with pytest.raises(ModelError, match="level must be a number between 0 and 1"):
         sleep.diagnostics.qq(level=95)
 
 

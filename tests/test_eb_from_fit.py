@@ -212,5 +212,5 @@ def test_bad_requests_have_one_clear_error():
         fit.shrinkage("batch", "Days")
     with pytest.raises(DataError, match="k must be between 1 and the 10 units"):
         fit.rank("batch", k=11)
-    with pytest.raises(DataError, match="level must be between 0 and 1"):
+    with pytest.raises(ModelError, match="level must be a number between 0 and 1"):
         fit.shrinkage("batch", level=95)

@@ -99,7 +99,7 @@ def test_what_is_asked_for_is_checked():
         Integrate("jeffreys")
     with pytest.raises(DataError, match="positive"):
         Integrate("half-normal", scale=0.0)
-    with pytest.raises(DataError, match="points"):
+    with pytest.raises(ModelError, match="points"):
         Integrate(points=3)
-    with pytest.raises(DataError, match="at least 2"):
+    with pytest.raises(ModelError, match="at least 2"):
         Bootstrap(n=1)

@@ -397,7 +397,6 @@ def test_one_unit_has_nothing_to_learn_from():
         ({"prior": "t", "grid": 10}, "grid"),
         ({"prior": mf.eb.Normal(0, 1), "X": [1.0, 2.0, 3.0, 5.0]}, "leave X out"),
         ({"prior": mf.eb.Normal(0, 1), "uncertainty": "integrate"}, "prior is known"),
-        ({"level": 95}, "level"),
         ({"labels": ["a"]}, "labels"),
     ],
 )

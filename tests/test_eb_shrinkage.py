@@ -51,9 +51,9 @@ def test_ranking_is_by_joint_draws():
 def test_what_is_refused():
     with pytest.raises(DataError, match="k must be"):
         RESULT.rank(k=5)
-    with pytest.raises(DataError, match="draws"):
+    with pytest.raises(ModelError, match="n must be"):
         RESULT.sample(0)
-    with pytest.raises(DataError, match="level"):
+    with pytest.raises(ModelError, match="level"):
         RESULT.rank(level=2.0)
     plain = dataclasses.replace(RESULT, behaviour=Behaviour())
     for ask in (plain.sample, plain.predict, plain.prior_sensitivity):

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import mixedfit as mf
-from mixedfit.errors import DataError
+from mixedfit.errors import DataError, ModelError
 
 
 @pytest.fixture(autouse=True)
@@ -110,7 +110,7 @@ def test_what_is_not_there_is_said(sleep: mf.MixedResults) -> None:
         sleep.plot.caterpillar("Subjekt")
     with pytest.raises(DataError, match="'Day' is no random effect of 'Subject'"):
         sleep.plot.caterpillar("Subject", "Day")
-    with pytest.raises(DataError, match="level must lie between 0 and 1"):
+    with pytest.raises(ModelError, match="level must be a number between 0 and 1"):
         sleep.plot.caterpillar(level=95)
     with pytest.raises(DataError, match="'Age' is no column of this model; it has Days"):
         sleep.plot.fitted("Age")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import mixedfit as mf
-from mixedfit.errors import DataError
+from mixedfit.errors import DataError, ModelError
 from mixedfit.serial import autocorrelation, semivariogram
 from tests import references
 
@@ -100,9 +100,9 @@ def test_groups_that_hold_nothing_to_compare_are_refused() -> None:
     with pytest.raises(DataError, match="every group has one row"):
         semivariogram(values, alone)
     together = np.zeros(4, dtype=int)
-    with pytest.raises(DataError, match="max_lag must be at least 1"):
+    with pytest.raises(ModelError, match="max_lag must be a whole number of at least 1"):
         autocorrelation(values, together, max_lag=0)
-    with pytest.raises(DataError, match="n_classes must be at least 1"):
+    with pytest.raises(ModelError, match="n_classes must be a whole number of at least 1"):
         semivariogram(values, together, n_classes=0)
     with pytest.raises(DataError, match="no two rows"):
         semivariogram(values, together, max_distance=0.5)

@@ -14,9 +14,9 @@ from mixedfit.eb.count_likelihood import BetaBinomial, GammaPoisson
 from mixedfit.eb.count_shrinkage import CountData, CountMethod, shrink_counts
 from mixedfit.eb.hyperparameters import Uncertainty
 from mixedfit.eb.prior import Beta, Gamma
-from mixedfit.eb.shrinkage import Shrinkage, check_level
+from mixedfit.eb.shrinkage import Shrinkage
 from mixedfit.eb.units import read_covariates, read_labels, read_units, refuse
-from mixedfit.errors import DataError
+from mixedfit.errors import DataError, check_level
 
 __all__ = ["beta_binomial", "gamma_poisson"]
 

@@ -22,9 +22,9 @@ from scipy import sparse
 
 from mixedfit.arrays import Array, IntArray
 from mixedfit.eb.regression import new_unit_table, regression_table
-from mixedfit.eb.shrinkage import Behaviour, Shrinkage, check_level
+from mixedfit.eb.shrinkage import Behaviour, Shrinkage
 from mixedfit.eb.units import counted
-from mixedfit.errors import ModelError
+from mixedfit.errors import ModelError, check_level
 from mixedfit.fit import Fit
 from mixedfit.linalg import solve_spd
 from mixedfit.varcorr import correlation_of, factor_columns

@@ -16,7 +16,7 @@ from scipy import special
 from mixedfit.arrays import Array
 from mixedfit.eb.mixtures import quantiles
 from mixedfit.eb.regression import new_unit_table, regression_table
-from mixedfit.eb.shrinkage import Behaviour, Shrinkage, check_level
+from mixedfit.eb.shrinkage import Behaviour, Shrinkage
 from mixedfit.eb.unequal_likelihood import (
     AtPoint,
     Groups,
@@ -25,7 +25,7 @@ from mixedfit.eb.unequal_likelihood import (
     fit_unequal,
 )
 from mixedfit.eb.units import counted, read_labels, read_units, refuse
-from mixedfit.errors import DataError, ModelError
+from mixedfit.errors import DataError, ModelError, check_level
 
 __all__ = ["one_way", "one_way_summary"]
 

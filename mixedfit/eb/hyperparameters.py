@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from mixedfit.arrays import Array
-from mixedfit.errors import DataError, ModelError
+from mixedfit.errors import DataError, ModelError, check_count
 
 __all__ = [
     "HYPERPRIORS",
@@ -53,8 +53,7 @@ class Bootstrap:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.n < 2:
-            raise DataError(f"the bootstrap needs at least 2 data sets, not {self.n}")
+        check_count(self.n, 2)
 
 
 @dataclass(frozen=True)
@@ -83,8 +82,7 @@ class Integrate:
             raise DataError(f"the prior on tau must be one of {allowed}, not {self.prior!r}")
         if self.scale is not None and not (np.isfinite(self.scale) and self.scale > 0.0):
             raise DataError(f"the scale of the prior on tau must be positive, not {self.scale!r}")
-        if self.points < 11:
-            raise DataError(f"the quadrature needs at least 11 points, not {self.points}")
+        check_count(self.points, 11, "points")
 
 
 Uncertainty: TypeAlias = (

@@ -12,7 +12,7 @@ import scipy
 from numpy.typing import ArrayLike
 
 from mixedfit.arrays import Array, BoolArray
-from mixedfit.eb.shrinkage import Behaviour, Shrinkage, check_level
+from mixedfit.eb.shrinkage import Behaviour, Shrinkage
 from mixedfit.eb.units import counted, read_labels, read_units, refuse
 from mixedfit.eb.variance_prior import (
     VariancePrior,
@@ -20,7 +20,7 @@ from mixedfit.eb.variance_prior import (
     fit_prior_robustly,
     offset_from_zero,
 )
-from mixedfit.errors import DataError
+from mixedfit.errors import DataError, check_level
 
 __all__ = ["moderated_t", "variances"]
 

@@ -17,9 +17,9 @@ from mixedfit.eb.normal_prior import read_method, shrink_normal
 from mixedfit.eb.other_priors import MIXTURES, PRIORS, shrink_mixture, shrink_shape
 from mixedfit.eb.prior import Normal
 from mixedfit.eb.regression import read_new, regression_table
-from mixedfit.eb.shrinkage import Behaviour, Shrinkage, check_level
+from mixedfit.eb.shrinkage import Behaviour, Shrinkage
 from mixedfit.eb.tails import normal_density
-from mixedfit.errors import DataError
+from mixedfit.errors import DataError, check_level
 
 __all__ = ["normal_means"]
 

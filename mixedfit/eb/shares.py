@@ -18,9 +18,9 @@ from mixedfit.eb.hyperparameters import Bootstrap, Integrate, Uncertainty, read_
 from mixedfit.eb.prior import Dirichlet
 from mixedfit.eb.regression import regression_table
 from mixedfit.eb.rising import log_rising_excess
-from mixedfit.eb.shrinkage import Behaviour, Shrinkage, check_level
+from mixedfit.eb.shrinkage import Behaviour, Shrinkage
 from mixedfit.eb.units import read_labels, refuse
-from mixedfit.errors import DataError, ModelError
+from mixedfit.errors import DataError, ModelError, check_level
 
 __all__ = ["DirichletFit", "dirichlet_multinomial", "maximise_shares"]
 

@@ -12,10 +12,11 @@ from numpy.typing import ArrayLike
 from mixedfit.arrays import Array
 from mixedfit.eb.pictures import ShrinkagePictures
 from mixedfit.eb.ranking import ranks_from_draws
-from mixedfit.errors import DataError, ModelError
+from mixedfit.errors import ModelError, check_count, check_level
+from mixedfit.seeds import generator_of
 from mixedfit.summary import Summary, Table, TableColumn, format_numbers, format_p_values
 
-__all__ = ["Behaviour", "Shrinkage", "check_level"]
+__all__ = ["Behaviour", "Shrinkage"]
 
 _ROWS_SHOWN = 12
 
@@ -62,13 +63,6 @@ class Behaviour:
             "prior_sensitivity() needs hyperparameters that can be integrated over; this prior "
             "has none"
         )
-
-
-def check_level(level: float) -> float:
-    """A level of confidence strictly between 0 and 1, or an error that says so."""
-    if not 0.0 < level < 1.0:
-        raise DataError(f"level must be between 0 and 1, such as 0.95, not {level!r}")
-    return float(level)
 
 
 @dataclass(frozen=True, repr=False)
@@ -167,9 +161,7 @@ class Shrinkage:
         return pd.DataFrame(self._draws(n, seed), columns=pd.Index(self.posterior["label"]))
 
     def _draws(self, n: int, seed: int | np.random.Generator | None) -> Array:
-        if n < 1:
-            raise DataError(f"the number of draws must be positive, not {n}")
-        return self.behaviour.sample(int(n), np.random.default_rng(seed))
+        return self.behaviour.sample(check_count(n, 1), generator_of(seed))
 
     def rank(
         self,

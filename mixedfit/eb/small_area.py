@@ -16,8 +16,8 @@ from mixedfit.eb.estimates import Estimates, read_standard_errors
 from mixedfit.eb.heterogeneity import Method, Units, tau2_se
 from mixedfit.eb.hyperparameters import Bootstrap, Uncertainty, read_uncertainty
 from mixedfit.eb.normal_prior import NormalModel, shrink_normal
-from mixedfit.eb.shrinkage import Shrinkage, check_level
-from mixedfit.errors import DataError, FormulaError
+from mixedfit.eb.shrinkage import Shrinkage
+from mixedfit.errors import DataError, FormulaError, check_level
 from mixedfit.formula import parse
 from mixedfit.frames import Labels, column_names, read_frame
 from mixedfit.matrices import variables

@@ -14,8 +14,8 @@ from scipy.special import ndtri
 from mixedfit.arrays import Array
 from mixedfit.design import Design
 from mixedfit.eb.regression import regression_table
-from mixedfit.eb.shrinkage import Behaviour, Shrinkage, check_level
-from mixedfit.errors import DataError, FormulaError, ModelError
+from mixedfit.eb.shrinkage import Behaviour, Shrinkage
+from mixedfit.errors import DataError, FormulaError, ModelError, check_level
 from mixedfit.fit import Fit, fit_design
 from mixedfit.formula import parse
 from mixedfit.frames import Frame, Labels, column_names, read_frame
