@@ -89,11 +89,6 @@ class RandomEffect:
     structure: StructureName = "us"
     homogeneous: bool | None = None
 
-    @property
-    def group_name(self) -> str:
-        """Name of the grouping factor, ``"School:Class"`` for combinations."""
-        return ":".join(self.group)
-
 
 @dataclass(frozen=True)
 class Formula:

@@ -21,6 +21,7 @@ import scipy
 from scipy import sparse
 
 from mixedfit.arrays import Array, IntArray
+from mixedfit.diagnostics import plain_labels
 from mixedfit.eb.regression import new_unit_table, regression_table
 from mixedfit.eb.shrinkage import Behaviour, Shrinkage
 from mixedfit.eb.units import counted
@@ -351,7 +352,7 @@ def _table(levels: Levels, columns: IntArray, level: float) -> pd.DataFrame:
 def _labels(levels: pd.Index, m: int) -> pd.Index:
     """Labels of the levels; as text where they are combinations or shared by several columns."""
     if isinstance(levels, pd.MultiIndex):
-        return pd.Index([":".join(map(str, parts)) for parts in levels])
+        return pd.Index(plain_labels(levels))
     return pd.Index(levels.map(str)) if m > 1 else levels
 
 
