@@ -82,8 +82,6 @@ def anova_table(fit: Fit, kind: AnovaType | str = 3, ddf: Ddf | None = None) -> 
     tests = [inferred.joint(L) for L in term_hypotheses(fit, kind)]
     if inferred.method == "containment":
         tests = _contained(fit, terms, tests)
-    if kind in ("sequential", "marginal"):
-        tests = _as_nlme(fit, tests)
     # Terms of which nothing is left come last, as in lmerTest.
     order = sorted(range(len(tests)), key=lambda t: tests[t].num_df == 0)
     with_intercept = kind in ("sequential", "marginal")
@@ -126,17 +124,6 @@ def _contained(fit: Fit, terms: list[IntArray], tests: list[JointTest]) -> list[
         p = f_tail(test.F, test.num_df, den_df)
         out.append(JointTest(test.num_df, den_df, test.F, p))
     return out
-
-
-def _as_nlme(fit: Fit, tests: list[JointTest]) -> list[JointTest]:
-    """After lme by maximum likelihood, F with the residual variance times ``n / (n - p)``."""
-    if fit.verb != "lme" or fit.method != "ML":
-        return tests
-    F = [test.F * (fit.n - fit.p) / fit.n for test in tests]
-    return [
-        JointTest(test.num_df, test.den_df, f, f_tail(f, test.num_df, test.den_df))
-        for test, f in zip(tests, F, strict=True)
-    ]
 
 
 def _whole(numbers: list[float]) -> Array | IntArray:

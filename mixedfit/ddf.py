@@ -117,6 +117,8 @@ class FixedInference:
     covariance : array of shape (p, p)
         Of the estimates, adjusted by Kenward-Roger, in the user's units.
     denominator : Denominator
+    inflation : float
+        What tests multiply the covariance with: ``n / (n - p)`` after lme by maximum likelihood.
     """
 
     method: str
@@ -124,6 +126,7 @@ class FixedInference:
     estimates: Array
     covariance: Array
     denominator: Denominator
+    inflation: float = 1.0
 
     @property
     def described(self) -> str:
@@ -146,7 +149,7 @@ class FixedInference:
     def se(self, L: Array) -> Array:
         """Standard error of each row of L, shape (m, p) to (m,)."""
         variances = np.einsum("ia,ab,ib->i", L, self.covariance, L, optimize=True)
-        return np.sqrt(np.maximum(variances, 0.0))
+        return np.sqrt(self.inflation * np.maximum(variances, 0.0))
 
     def joint(self, L: Array, value: Array | None = None) -> JointTest:
         """Test all rows of L at once.
@@ -175,7 +178,7 @@ class FixedInference:
         rest = L @ self.estimates - value
         F = float(rest @ np.linalg.solve(L @ self.covariance @ L.T, rest)) / q
         den_df, scale = self.denominator.joint(L)
-        F *= scale
+        F *= scale / self.inflation
         return JointTest(q, den_df, F, f_tail(F, q, den_df))
 
 
@@ -312,7 +315,12 @@ def containment(fit: Fit) -> Containment:
 
 def _containment(fit: Fit) -> FixedInference:
     rule = containment(fit)
-    return _made(fit, "containment", _Contained(rule.of_columns, rule.of_means))
+    made = _made(fit, "containment", _Contained(rule.of_columns, rule.of_means))
+    if fit.verb != "lme" or fit.method != "ML":
+        return made
+    # The tests of nlme's summary and anova count the fixed effects in sigma; intervals() does not.
+    note = "Standard errors allow for the fixed effects in sigma: its square times n / (n - p)."
+    return replace(made, note=note, inflation=fit.n / (fit.n - fit.p))
 
 
 def _residual(fit: Fit) -> FixedInference:

@@ -47,6 +47,18 @@ def test_fixed_effects(case):
     np.testing.assert_allclose(matched(fit.bse, names), se, rtol=2e-4)
 
 
+def test_tests_of_the_coefficients(case):
+    name, expected, fit = case
+    if not unique(name, expected, fit) or "tTable" not in expected:
+        pytest.skip("not unique")
+    table = fit.coef_table().set_index("term")
+    rows, want = expected["tTable"]["row"], expected["tTable"]
+    for ours, theirs in (("se", "Std.Error"), ("df", "DF"), ("t", "t-value")):
+        if theirs in want:
+            got = matched(table[ours], rows)
+            np.testing.assert_allclose(got, want[theirs], rtol=5e-4, atol=1e-8)
+
+
 def test_counts_and_criteria(case):
     name, expected, fit = case
     assert fit.nobs == expected["nobs"]
