@@ -273,7 +273,10 @@ def _reason(error: Exception) -> str:
     """The first sentence of formulaic's message, without its colours."""
     if "context marker" in str(error):
         return "write each random term in parentheses of its own, '(columns | group)'"
-    return re.sub(r"\x1b\[[\d;]*m", "", str(error)).strip().split("\n")[0]
+    message = re.sub(r"\x1b\[[\d;]*m", "", str(error)).strip().split("\n")[0]
+    if re.search(r"operator '[<>=!]", message):
+        return "write a comparison in I(), as in I(x > 0)"
+    return message
 
 
 def _unbalanced(code: str) -> bool:

@@ -118,6 +118,8 @@ MISTAKES = {
     "y ~ x + (1 | 2)": "must be a column, not '2'",
     "y ~ x + (1 | g h)": "cannot be read",
     "y ~ x z + (1 | g)": "cannot be read",
+    "y ~ (x > 0) + (1 | g)": "as in I(x > 0)",
+    "y ~ x >= 2 + (1 | g)": "as in I(x > 0)",
     "y ~ x + log(z + (1 | g)": "cannot be read",
     "y ~ . + (1 | g)": "write them out",
     "y ~ x + cs(f | g, homogeneous = TRUE)": "hom = TRUE",
