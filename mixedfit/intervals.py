@@ -100,7 +100,9 @@ def wald_intervals(fit: Fit, level: float = 0.95, ddf: Ddf | None = None) -> pd.
     """
     fixed = inference(fit, ddf)
     unit = np.eye(fit.p)
-    half = scipy.stats.t.ppf(0.5 + 0.5 * level, fixed.df(unit)) * np.sqrt(fixed.covariance.diagonal())
+    half = scipy.stats.t.ppf(0.5 + 0.5 * level, fixed.df(unit)) * np.sqrt(
+        fixed.covariance.diagonal()
+    )
     beta = fit.estimate.beta
     rows = np.vstack([np.column_stack([beta - half, beta + half]), _variances(fit, level)])
     table = pd.DataFrame(rows, index=pd.Index(parameter_labels(fit)), columns=["lower", "upper"])

@@ -20,52 +20,17 @@ from formulaic.parser.types import Factor, Term
 from mixedfit.arrays import Array
 from mixedfit.errors import DataError, FormulaError
 from mixedfit.formula import Expression
+from mixedfit.formula_functions import FUNCTIONS
 from mixedfit.frames import Frame, Labels
 
 __all__ = [
     "CONTRASTS",
-    "FUNCTIONS",
     "IndicatorTerm",
     "Recipe",
     "TermColumns",
     "evaluate",
     "variables",
 ]
-
-
-def _as_numeric(values: Any) -> Any:
-    """R's as.numeric: numbers as they are, the codes 1, 2, ... of a factor."""
-    if isinstance(getattr(values, "dtype", None), pd.CategoricalDtype):
-        return pd.Series(values).cat.codes.to_numpy() + 1.0
-    return np.asarray(values, dtype=float)
-
-
-def _as_integer(values: Any) -> Any:
-    """R's as.integer: numbers cut towards zero, the codes of a factor."""
-    return np.trunc(_as_numeric(values))
-
-
-# What R's formulas call by these names, beyond formulaic's own transforms.
-FUNCTIONS: dict[str, Any] = {
-    "abs": np.abs,
-    "as_integer": _as_integer,
-    "as_numeric": _as_numeric,
-    "ceiling": np.ceil,
-    "cos": np.cos,
-    "expm1": np.expm1,
-    "floor": np.floor,
-    "ifelse": np.where,
-    "log1p": np.log1p,
-    "pi": np.pi,
-    "pmax": np.maximum,
-    "pmin": np.minimum,
-    "round": np.round,
-    "sign": np.sign,
-    "sin": np.sin,
-    "sqrt": np.sqrt,
-    "tan": np.tan,
-    "tanh": np.tanh,
-}
 
 
 # What an expression calls the contrast matrix given for a factor: this and the factor's name.
