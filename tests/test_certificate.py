@@ -2,7 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import mixedfit as mf
 from mixedfit import datasets
+from mixedfit.correlation import CorCompSymm
 from mixedfit.design import Design
 from mixedfit.fit import fit_design
 from mixedfit.formula import parse
@@ -72,3 +74,10 @@ def test_a_shared_variance_is_told():
     shared = fit_design(Pattern("y ~ f + (f || g)").design()).optimum
     assert shared.status in ("optimal", "boundary")
     assert "only the sum is determined" in shared.message
+
+
+def test_a_correlation_that_repeats_a_random_effect_is_no_optimum():
+    data = mf.datasets.load("orthodont")
+    fit = mf.lme("distance ~ age", "~ 1 | Subject", data, correlation=CorCompSymm())
+    assert fit.status == "stalled"
+    assert "flat in some direction" in fit.optimum.message

@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mixedfit as mf
+from mixedfit.errors import ModelError
 from mixedfit.estimate import Estimate
+from mixedfit.variance_function import VarFixed
 from tests.cases import PATTERNS, frame
 
 FORMULA = "y ~ x + f + (x | g) + (1 | h)"
@@ -212,3 +214,12 @@ def test_importing_is_light():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_formula_as_weights_is_a_known_variance():
+    data = mf.datasets.load("orthodont")
+    written = mf.gls("distance ~ age", data, weights="~ age")
+    named = mf.gls("distance ~ age", data, weights=VarFixed("~ age"))
+    assert written.llf == named.llf
+    with pytest.raises(ModelError, match=r"not 'age'; for known weights w write VarFixed"):
+        mf.lme("distance ~ age", "~ 1 | Subject", data, weights="age")

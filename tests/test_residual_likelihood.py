@@ -16,7 +16,7 @@ from mixedfit.variance_function import VarExp, VarPower
 from mixedfit.working import WorkingRows
 from tests.cases import PATTERNS, Pattern, frame
 from tests.dense import criterion
-from tests.test_residual import DATA, STRUCTURES
+from tests.residual_cases import DATA, STRUCTURES
 
 
 @dataclass(frozen=True)
