@@ -81,3 +81,16 @@ def test_a_correlation_that_repeats_a_random_effect_is_no_optimum():
     fit = mf.lme("distance ~ age", "~ 1 | Subject", data, correlation=CorCompSymm())
     assert fit.status == "stalled"
     assert "flat in some direction" in fit.optimum.message
+
+
+def test_a_nugget_that_vanishes_is_a_boundary_that_is_named():
+    rng = np.random.default_rng(6)
+    t = np.arange(60.0)
+    C = np.exp(-np.abs(t[:, None] - t) / 5.0)
+    data = pd.DataFrame({"t": t, "y": np.linalg.cholesky(C) @ rng.standard_normal(60)})
+    fit = mf.gls("y ~ 1", data, correlation=mf.CorExp(form="~ t", nugget=True))
+    assert fit.residual_params["nugget"] < 1e-4
+    assert fit.status == "boundary"
+    assert "nugget" in fit.optimum.message
+    without = mf.gls("y ~ 1", data, correlation=mf.CorExp(form="~ t"))
+    assert fit.llf == pytest.approx(without.llf, abs=1e-5)

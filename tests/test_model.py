@@ -16,6 +16,7 @@ from mixedfit.errors import ModelError
 from mixedfit.estimate import Estimate
 from mixedfit.variance_function import VarFixed
 from tests.cases import PATTERNS, frame
+from tests.residual_fits import AR1, DATA, crossed
 
 FORMULA = "y ~ x + f + (x | g) + (1 | h)"
 
@@ -223,3 +224,77 @@ def test_a_formula_as_weights_is_a_known_variance():
     assert written.llf == named.llf
     with pytest.raises(ModelError, match=r"not 'age'; for known weights w write VarFixed"):
         mf.lme("distance ~ age", "~ 1 | Subject", data, weights="age")
+
+
+def test_lme_without_structures_is_lmer():
+    nested = mf.lme("y ~ x", "~ 1 | a/b", DATA, method="ML")
+    expected = mf.lmer("y ~ x + (1 | a/b)", DATA, method="ML")
+    assert nested.llf == pytest.approx(expected.llf, abs=1e-10)
+    assert nested.ngroups == expected.ngroups
+    assert nested.bic == pytest.approx(expected.bic)
+
+
+def test_gls_without_structures_is_least_squares():
+    fit = mf.gls("y ~ x", DATA)
+    X = np.column_stack([np.ones(len(DATA)), DATA["x"]])
+    beta, rss, *_ = np.linalg.lstsq(X, DATA["y"].to_numpy(), rcond=None)
+    np.testing.assert_allclose(fit.params, beta, rtol=1e-10)
+    assert fit.sigma == pytest.approx(np.sqrt(rss[0] / (len(DATA) - 2)))
+    assert fit.status == "optimal"
+    assert fit.ranef() == {}
+    assert fit.ngroups == {}
+    assert fit.residual_params.empty
+    pd.testing.assert_series_equal(
+        fit.predict(DATA.head()), fit.fittedvalues.head(), check_names=False
+    )
+
+
+def test_the_order_of_the_rows_does_not_matter():
+    fit = crossed()
+    mixed = DATA.sample(frac=1.0, random_state=1)
+    other = mf.lmer("y ~ x + (1 | g) + (1 | h)", mixed, correlation=AR1)
+    assert other.llf == pytest.approx(fit.llf, abs=1e-8)
+    np.testing.assert_allclose(other.residual_params, fit.residual_params, rtol=1e-5)
+    np.testing.assert_allclose(
+        other.residuals("normalized").sort_index(), fit.residuals("normalized"), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("size", [1e-6, 1e6])
+def test_units_of_the_response_and_of_a_covariate_do_not_matter(size):
+    fit = mf.gls("y ~ x", DATA, weights=mf.VarExp(form="~ t"), correlation=AR1)
+    scaled = DATA.assign(y=size * DATA["y"], c=size * DATA["t"])
+    other = mf.gls("y ~ x", scaled, weights=mf.VarExp(form="~ c"), correlation=AR1)
+    assert other.sigma / size == pytest.approx(fit.sigma, rel=1e-5)
+    np.testing.assert_allclose(other.residual_params["Phi"], fit.residual_params["Phi"], rtol=1e-5)
+    assert other.residual_params["expon"] * size == pytest.approx(
+        fit.residual_params["expon"], rel=1e-4
+    )
+
+
+def test_missing_values_of_a_form_leave_rows_out_or_are_refused():
+    holes = DATA.assign(t=DATA["t"].astype(float).mask(DATA.index < 3))
+    fit = mf.lme("y ~ x", "~ 1 | g", holes, correlation=AR1, na_action="drop")
+    assert (fit.nobs, fit.n_missing) == (157, 3)
+    with pytest.raises(mf.DataError, match="'t' \\(3\\).*na_action='drop'"):
+        mf.lme("y ~ x", "~ 1 | g", holes, correlation=AR1)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: mf.lme("y ~ x + (1 | g)", "~ 1 | g", DATA), "random terms go to random="),
+        (lambda: mf.gls("y ~ x + (1 | g)", DATA), "gls.*random= of lme"),
+        (lambda: mf.gls("y ~ x", DATA, method="reml"), "method must be 'REML' or 'ML'"),
+        (lambda: mf.lme("y ~ x", "~ 1 | g", DATA, method="ols"), "method must be"),
+        (lambda: mf.lmer("y ~ x", DATA), r"no random term.*gls\(\)"),
+        (lambda: mf.gls("y ~ x", DATA, weights="w"), "variance function"),
+        (lambda: mf.gls("y ~ x", DATA, correlation=mf.CorAR1), "call it"),
+        (lambda: mf.gls("y ~ x", DATA, correlation=mf.CorAR1(form="~ u | g")), "no column 'u'"),
+        (lambda: mf.gls("y ~ x", DATA, correlation=mf.CorAR1(form="~ t")), "CorAR1"),
+        (lambda: mf.lme("y ~ x", "~ 1 | q", DATA), "no column 'q'"),
+    ],
+)
+def test_bad_input_is_refused_in_words(call, message):
+    with pytest.raises(mf.MixedfitError, match=message):
+        call()

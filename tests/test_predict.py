@@ -5,6 +5,7 @@ import pytest
 
 import mixedfit as mf
 from tests.cases import frame
+from tests.residual_fits import DATA
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +139,7 @@ def test_simulated_responses_have_the_models_moments():
     covariance = z[0] @ G @ z[other] + H[0, 0] * (data["h"].iloc[0] == data["h"].iloc[other])
     got = np.cov(draws.iloc[0], draws.iloc[other])[0, 1]
     assert got == pytest.approx(covariance, abs=4 * np.sqrt(variance[0] * variance[other] / 4000))
-    with pytest.raises(mf.ModelError, match="n must be at least 1"):
+    with pytest.raises(mf.ModelError, match="n must be a whole number of at least 1"):
         fit.simulate(0)
 
 
@@ -150,3 +151,11 @@ def test_residuals_by_kind():
     np.testing.assert_allclose(fit.residuals("normalized"), fit.residuals("pearson"))
     with pytest.raises(mf.ModelError, match="'deviance'"):
         fit.residuals("deviance")
+
+
+def test_simulated_responses_have_the_covariance_of_the_residuals():
+    fit = mf.gls("y ~ x", DATA, correlation=mf.CorAR1(0.6, form="~ t | g", fixed=True))
+    draws = fit.simulate(4000, seed=0).to_numpy() - fit.fittedvalues.to_numpy()[:, None]
+    covariance = draws @ draws.T / draws.shape[1] / fit.scale
+    R = fit.fit.whitening.multiply(np.eye(len(DATA)))
+    assert np.abs(covariance - R).max() < 0.12

@@ -4,6 +4,7 @@ import pytest
 import mixedfit as mf
 from mixedfit.report import singular_text
 from tests.cases import frame
+from tests.residual_fits import crossed
 
 SLEEPSTUDY = """\
 Linear mixed model fitted by restricted maximum likelihood (REML)
@@ -151,3 +152,14 @@ def test_a_held_ratio_is_not_the_reference():
 def test_a_formula_of_several_lines_is_shown_in_one():
     text = str(mf.lmer("y ~ x +\n   (1 | g)", frame()).summary())
     assert "Formula: y ~ x + (1 | g)\n" in text
+
+
+def test_summary_and_tables_tell_the_residual_structure():
+    fit = crossed(variance=mf.VarPower(form="~ w"))
+    text = str(fit.summary())
+    for part in ("Phi", "power", "CorAR1", "VarPower", "'~ t | g'"):
+        assert part in text
+    assert "CorAR1" in repr(fit)
+    tidy = fit.tidy().set_index("term")
+    assert tidy.loc["Phi", "effect"] == "residual"
+    assert tidy.loc["Phi", "estimate"] == fit.residual_params["Phi"]

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+import mixedfit as mf
 from mixedfit.design import Design, ResidualSpec
 from mixedfit.formula import parse
 from mixedfit.frames import read_frame
+from mixedfit.optimize import minimise
 from mixedfit.residual import bind_residual
 from mixedfit.residual_likelihood import ResidualLikelihood, SearchPoint
 from mixedfit.variance_function import VarExp, VarPower
@@ -17,6 +19,7 @@ from mixedfit.working import WorkingRows
 from tests.cases import PATTERNS, Pattern, frame
 from tests.dense import criterion
 from tests.residual_cases import DATA, STRUCTURES
+from tests.residual_fits import crossed
 
 
 @dataclass(frozen=True)
@@ -283,3 +286,27 @@ def test_growth_is_the_direction_in_which_a_covariance_grows():
             T = s.factor(state)
             grown = np.einsum("r,rab->ab", s.growth(state), s.tangents(state))
             np.testing.assert_allclose(grown, T @ T.T, atol=1e-8 * np.abs(T @ T.T).max())
+
+
+def test_a_crossed_model_with_correlated_residuals_ends_at_the_dense_optimum():
+    fit = crossed(weights="w", variance=mf.VarExp(form="~ x"))
+    core = fit.fit
+    assert fit.status == "optimal"
+    R = core.whitening.multiply(np.eye(core.n))
+    G = [term.root @ term.root.T for term in core.estimate.terms]
+    assert fit.deviance == pytest.approx(criterion(core.design, G, "REML", R), rel=1e-10)
+    for scale in (0.97, 1.03):
+        other = core.design.residual.at(scale * core.optimum.delta).multiply(np.eye(core.n))
+        assert criterion(core.design, G, "REML", other) > fit.deviance
+        assert criterion(core.design, [scale * g for g in G], "REML", R) > fit.deviance
+
+
+def test_effects_many_orders_larger_than_sigma_are_searched_to_the_end():
+    sleepstudy = mf.datasets.load("sleepstudy")
+    fit = mf.lme("Reaction ~ Days", "~ Days | Subject", sleepstudy, weights=mf.VarPower())
+    assert fit.status == "optimal"
+    assert fit.theta[0] > 1e5
+    point = fit.fit.evaluation
+    away = point.problem.at(point.states, point.delta + 0.1)
+    again = minimise(SearchPoint(away)).point
+    assert again.fun == pytest.approx(fit.deviance, abs=1e-5)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import mixedfit as mf
 from mixedfit.errors import MixedfitError, ModelError
 from mixedfit.frames import read_frame
 from mixedfit.residual import bind_residual
 from mixedfit.variance_function import VarComb, VarConstPower, VarExp, VarFixed, VarIdent, VarPower
 from tests.residual_cases import CLASSES, NLME, bind_to_ties, refused_rows
+from tests.residual_fits import DATA
 
 
 def test_variances_by_their_formulas() -> None:
@@ -93,3 +95,12 @@ def test_bad_variances_are_told(make, message: str) -> None:  # type: ignore[no-
 def test_a_stratum_of_one_row_has_no_variance() -> None:
     with pytest.raises(ModelError, match="stratum '0' has one row"):
         bind_residual(None, VarIdent(form="~ 1 | i"), refused_rows())
+
+
+def test_known_variances_are_precision_weights():
+    weighted = mf.lmer("y ~ x + (x | g)", DATA, weights="w")
+    fixed = mf.lmer("y ~ x + (x | g)", DATA, variance=mf.VarFixed("~ v"))
+    assert fixed.llf == pytest.approx(weighted.llf, abs=1e-8)
+    np.testing.assert_allclose(fixed.params, weighted.params, rtol=1e-6)
+    np.testing.assert_allclose(fixed.residuals("pearson"), weighted.residuals("pearson"), atol=1e-5)
+    assert fixed.n_params == weighted.n_params
