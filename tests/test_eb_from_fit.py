@@ -214,3 +214,9 @@ def test_bad_requests_have_one_clear_error():
         fit.rank("batch", k=11)
     with pytest.raises(ModelError, match="level must be a number between 0 and 1"):
         fit.shrinkage("batch", level=95)
+
+
+def test_a_fit_without_random_effects_shrinks_nothing():
+    fit = mf.gls("Yield ~ 1", mf.datasets.load("dyestuff"))
+    with pytest.raises(mf.ModelError, match="has no random effects"):
+        fit.shrinkage("Batch")

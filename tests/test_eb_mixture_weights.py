@@ -72,15 +72,6 @@ def test_in_chunks_it_is_the_same(monkeypatch):
     assert abs(np.log(L @ solved.w).sum() - np.log(L @ whole.w).sum()) <= 1e-4
 
 
-def test_rows_that_stand_for_others_keep_sums():
-    y, s, counts = _alike(Y, S)
-    np.testing.assert_allclose(counts.sum(), 400)
-    np.testing.assert_allclose(counts @ y, Y.sum())
-    np.testing.assert_allclose(counts @ s, S.sum())
-    alike = _alike(np.array([1.0, 1.0 + 1e-9, 5.0]), np.full(3, 0.5))
-    np.testing.assert_allclose(alike[2], [2, 1])
-
-
 @pytest.mark.slow
 def test_a_million_units_are_certified():
     rng = np.random.default_rng(0)

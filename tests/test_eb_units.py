@@ -38,9 +38,3 @@ def test_text_is_refused_without_a_chain_of_errors():
         mf.eb.normal_means(list("abcd"), np.ones(4))
     assert caught.value.__suppress_context__
     assert caught.value.__cause__ is None
-
-
-def test_a_fit_without_random_effects_shrinks_nothing():
-    fit = mf.gls("Yield ~ 1", mf.datasets.load("dyestuff"))
-    with pytest.raises(mf.ModelError, match="has no random effects"):
-        fit.shrinkage("Batch")

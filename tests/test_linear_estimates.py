@@ -3,8 +3,8 @@ import pytest
 
 import mixedfit as mf
 from mixedfit.ddf import inference
-from mixedfit.errors import ModelError
-from mixedfit.linear_estimates import LinearEstimates, check_level, table
+from mixedfit.errors import ModelError, check_level
+from mixedfit.linear_estimates import LinearEstimates, table
 from mixedfit.transformation import Transformation
 from tests import references
 
