@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixedfit.crossproducts import CrossProducts
-from mixedfit.errors import DataError
-from mixedfit.working import Basis, WorkingRows
+from mixedfit.working import WorkingRows
 from tests.cases import PATTERNS, Pattern, frame
 
 
@@ -92,33 +91,6 @@ def test_sums_are_those_of_the_working_columns():
             np.testing.assert_allclose(product[m], sums_by_level, atol=1e-10)
 
 
-@pytest.mark.parametrize("equivariance", ["linear", "diagonal", "scalar"])
-def test_basis_there_and_back(equivariance):
-    rng = np.random.default_rng(1)
-    columns = np.column_stack(
-        [np.ones(50), 1e6 + rng.standard_normal(50), 1e-6 * rng.standard_normal(50)]
-    )
-    basis = Basis.of(columns, equivariance, 0)
-    W = basis.apply(columns).T
-    np.testing.assert_allclose(basis.total @ basis.inverse, np.eye(3), atol=1e-6)
-    if equivariance == "linear":
-        np.testing.assert_allclose(W.T @ W / 50, np.eye(3), atol=1e-10)
-        assert basis.logdet == pytest.approx(
-            np.log(columns[:, 1].std()) + np.log((columns[:, 2]).std()), abs=0.1
-        )
-    else:
-        np.testing.assert_allclose(W, columns @ basis.total)
-    if equivariance == "diagonal":
-        np.testing.assert_allclose(np.mean(W**2, axis=0), 1.0)
-
-
-def test_nearly_dependent_columns_still_come_out_orthonormal():
-    x = np.linspace(0.0, 1.0, 200)
-    powers = np.column_stack([x**i for i in range(7)])
-    W = Basis.of(powers, "linear", 0).apply(powers).T
-    np.testing.assert_allclose(W.T @ W / 200, np.eye(7), atol=1e-8)
-
-
 def test_weights_of_two_equal_two_rows():
     data = frame()
     twice = np.repeat(np.arange(len(data)), 2)
@@ -132,8 +104,3 @@ def test_weights_of_two_equal_two_rows():
         (one.factors[0].ZE, two.factors[0].ZE),
     ):
         np.testing.assert_allclose(a, b, atol=1e-10)
-
-
-def test_a_response_without_variation_is_named():
-    with pytest.raises(DataError, match="explain 'y' exactly"):
-        PATTERNS["slope"].likelihood(data=frame().assign(y=3.0))
