@@ -10,7 +10,6 @@ import pytest
 from scipy.stats import norm
 
 import mixedfit as mf
-from mixedfit.ml_criterion import MLCriterion
 from mixedfit.profile import _Profiler, profile, profile_interval
 from mixedfit.profile_criteria import Path
 from mixedfit.residual_profile import ResidualPath
@@ -112,14 +111,3 @@ def test_parameters_that_fall_with_their_coordinate_and_those_that_share() -> No
     with pytest.raises(mf.ModelError, match=r"cor\(3,4\).* use method='wald'"):
         fit.conf_int(method="profile", parameters="residual[cor(3,4)]")
     assert "residual[cor(3,4)]" not in profile(fit.fit, 0.8, None).curves
-
-
-def test_states_tell_points_of_the_criterion() -> None:
-    point = fitted("lme car1 power").fit.evaluation
-    criterion = MLCriterion.of(point)
-    assert criterion.n_params == len(point.gradient)
-    again = criterion.at(criterion.states_of(point))
-    assert again.fun == pytest.approx(point.fun, rel=1e-12)
-    step = np.full(criterion.n_params, 0.05)
-    ahead = criterion.at(criterion.moved(criterion.states, step))
-    assert ahead.fun == pytest.approx(point.move(step).fun, rel=1e-12)

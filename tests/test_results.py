@@ -29,19 +29,6 @@ def test_standard_errors_are_roots_of_the_covariance(fit):
     np.testing.assert_allclose(fit.tvalues, fit.params / fit.bse)
 
 
-def test_variances(fit):
-    varcorr = fit.varcorr
-    C = varcorr.cov["g"].to_numpy()
-    np.testing.assert_allclose(varcorr.sd["g"], np.sqrt(np.diag(C)))
-    R = varcorr.corr["g"].to_numpy()
-    np.testing.assert_allclose(R[0, 1], C[0, 1] / np.sqrt(C[0, 0] * C[1, 1]))
-    table = varcorr.to_frame()
-    assert table["group"].tolist() == ["a:b", "g", "g", "g", "a", "Residual"]
-    np.testing.assert_allclose(table["sdcor"].iloc[3], R[0, 1])
-    np.testing.assert_allclose(table["sdcor"].iloc[-1], fit.sigma)
-    assert "Residual" in repr(varcorr)
-
-
 def test_information_criteria_count_as_lme4_does(fit):
     assert fit.n_params == 2 + 3 + 1 + 1 + 1
     assert fit.deviance == pytest.approx(-2 * fit.llf)
