@@ -48,13 +48,14 @@ def test_standard_deviations_are_those_of_the_formula() -> None:
 def test_strata_keep_their_ratio_and_an_unknown_one_is_refused() -> None:
     fit = fitted(weights=mf.VarIdent(form="~ 1 | s"))
     (ratio,) = fit.residual_params
-    new = NEW.iloc[::2]  # of one stratum, so that labels of the fit's rows have to count
-    assert len(set(new["s"])) == 1
-    rows = np.ones(len(new), dtype=bool)
-    log_sd, _ = scale_of_new_rows(fit.fit, new, rows, np.zeros(len(new)))
     named = fit.residual_params.index[0]
-    expected = np.where(new["s"] == named, np.log(ratio), 0.0)
-    np.testing.assert_allclose(log_sd, expected, atol=1e-12)
+    # Rows of one stratum alone: what their labels mean is told by the fit's rows.
+    for new in (NEW.iloc[::2], NEW.iloc[1::2]):
+        assert len(set(new["s"])) == 1
+        rows = np.ones(len(new), dtype=bool)
+        log_sd, _ = scale_of_new_rows(fit.fit, new, rows, np.zeros(len(new)))
+        expected = np.where(new["s"] == named, np.log(ratio), 0.0)
+        np.testing.assert_allclose(log_sd, expected, atol=1e-12)
     with pytest.raises(DataError, match="stratum"):
         scale_of_new_rows(fit.fit, new.assign(s="third"), rows, np.zeros(len(new)))
 
