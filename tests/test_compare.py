@@ -1,6 +1,9 @@
 """Comparisons of fits as a user calls them."""
 
+import numpy as np
+import pandas as pd
 import pytest
+from scipy import stats
 
 import mixedfit as mf
 from mixedfit.errors import MixedfitError
@@ -38,3 +41,28 @@ def test_fits_are_put_in_order_and_names_told_apart():
     assert table["model"].iloc[0].startswith("2: ")
     assert table["p"].isna().tolist() == [True, True, False]
     assert "same number of parameters" in table.note
+
+
+def test_the_bootstrap_is_that_of_the_two_fits() -> None:
+    data = frame()
+    smaller = mf.lmer("y ~ x + (1 | g)", data, method="ML")
+    larger = mf.lmer("y ~ x + z + (1 | g)", data, method="ML")
+    test = mf.bootstrap_test(smaller, larger, n=299, seed=3)
+    assert test.statistic == pytest.approx(2.0 * (larger.llf - smaller.llf), abs=1e-6)
+    assert test.p == pytest.approx((1 + (test.simulated >= test.statistic).sum()) / 300)
+    # One fixed effect more: nearly chi-squared with one degree of freedom.
+    assert stats.kstest(test.simulated, stats.chi2(1).cdf).pvalue > 0.001
+    with pytest.raises(MixedfitError):
+        mf.bootstrap_test(larger, smaller, n=19)
+
+
+def test_tables_are_the_textbook_test_whatever_the_order() -> None:
+    data = frame()
+    fits = [mf.lmer(f"y ~ {x} + (1 | g)", data, method="ML") for x in ("1", "x", "x + f")]
+    table = mf.anova(*fits)
+    llf, k = np.array([fit.llf for fit in fits]), np.array([3, 4, 7])
+    np.testing.assert_allclose(table["chi2"].iloc[1:], 2.0 * np.diff(llf))
+    np.testing.assert_allclose(table["p"].iloc[1:], stats.chi2.sf(2.0 * np.diff(llf), np.diff(k)))
+    np.testing.assert_allclose(table["aic"], 2.0 * k - 2.0 * llf)
+    np.testing.assert_allclose(table["bic"], np.log(240) * k - 2.0 * llf)
+    pd.testing.assert_frame_equal(mf.anova(*fits[::-1]), table)
