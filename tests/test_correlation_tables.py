@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import solve_discrete_lyapunov
 
@@ -67,6 +67,7 @@ def test_autocorrelations_are_those_of_the_state_space_form(name: str) -> None:
         np.testing.assert_allclose(table(delta)[0], expected, atol=1e-9)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-3.0, 3.0), min_size=1, max_size=4))
 def test_every_coordinate_is_stationary_and_invertible_and_comes_back(delta: list[float]) -> None:
     d, m = np.array(delta), len(delta)
@@ -85,6 +86,7 @@ def test_coefficients_outside_have_no_partial_autocorrelations() -> None:
     assert partial_of(np.array([0.5, 0.6]), -1.0) is not None
 
 
+@settings(deadline=None)
 @given(st.integers(2, 5), st.integers(0, 2**32 - 1))
 def test_angles_tell_any_correlation_matrix(order: int, seed: int) -> None:
     A = np.random.default_rng(seed).standard_normal((order, order + 2))

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mixedfit as mf
@@ -29,6 +29,7 @@ def test_variances(fit):
     assert "Residual" in repr(varcorr)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 5), st.integers(0, 2**32 - 1), st.floats(-8.0, 8.0))
 def test_correlations_are_those_of_numpy_whatever_the_units(k, seed, size):
     rows = np.random.default_rng(seed).standard_normal((k, k + 3))
