@@ -71,14 +71,14 @@ def test_arrows_lead_from_raw_to_shrunken() -> None:
 def test_points_outside_the_outermost_limits_are_marked_and_named() -> None:
     grid = np.array([1.0, 4.0, 100.0])
     limits = [(level, -z / np.sqrt(grid), z / np.sqrt(grid)) for level, z in ((0.99, 3), (0.9, 2))]
-    estimate, size = np.array([2.5, 1.4, -1.6, 0.9]), np.array([1.0, 4.0, 4.0, 100.0])
+    estimate, size = np.array([2.5, 1.4, -2.6, 0.9]), np.array([1.0, 4.0, 4.0, 100.0])
     ax = plot.funnel(
         estimate, size, centre=0.0, limits=limits, grid=grid, labels=list("abcd"), n_labels=1
     )
     inside, outside = ax.collections
     np.testing.assert_allclose(inside.get_offsets(), [[1.0, 2.5], [4.0, 1.4]])
-    np.testing.assert_allclose(outside.get_offsets(), [[4.0, -1.6], [100.0, 0.9]])
-    assert texts(ax) == ["d"]  # 0.6 / 0.6 widths outside, b 0.1 / 3
+    np.testing.assert_allclose(outside.get_offsets(), [[4.0, -2.6], [100.0, 0.9]])
+    assert texts(ax) == ["d"]  # outside by a whole width of 0.6, c by 1.1 of 3
     assert {line.get_label() for line in ax.lines} >= {"90% limits", "99% limits"}
 
 

@@ -10,6 +10,7 @@ from mixedfit.correlation import CorAR1, CorCAR1
 from mixedfit.errors import DataError, MixedfitError
 from mixedfit.frames import read_frame
 from mixedfit.residual import bind_residual
+from mixedfit.residual_form import classify, parse_form
 from mixedfit.variance_function import VarPower
 from tests.residual_cases import CLASSES, bind_to_ties, dense
 
@@ -57,3 +58,44 @@ def test_a_covariate_of_labels_is_told_where_groups_stand() -> None:
 def test_bad_forms_are_told(make, message: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(MixedfitError, match=message):
         bind_to_ties(make)
+
+
+@pytest.mark.parametrize(
+    ("text", "covariate", "groups"),
+    [
+        ("~ 1", None, ()),
+        ("~ t", "t", ()),
+        ("~ 1 | g", None, ("g",)),
+        ("~ t | g", "t", ("g",)),
+        ("~ x | a*b", "x", ("a", "b")),
+        ("~ x | a/b", "x", ("a", "b")),
+    ],
+)
+def test_forms_name_a_covariate_and_groups(
+    text: str, covariate: str | None, groups: tuple[str, ...]
+) -> None:
+    form = parse_form(text, "CorAR1")
+    assert form.groups == groups
+    assert form.variables == ((covariate,) if covariate else ()) + groups
+    assert (form.covariate is None) == (covariate is None)
+
+
+def test_classes_are_combinations_in_use_in_the_order_of_their_levels() -> None:
+    data = {
+        "f": pd.Categorical(["w", "u", "w", "u", "w"], ["w", "v", "u"]),
+        "n": [8.0, 10.0, 10.0, 8.0, 8.0],
+    }
+    frame = read_frame(data, ["f", "n"])
+    classes = classify(["f", "n"], frame)
+    assert classes.labels == ("w*8", "w*10", "u*8", "u*10")
+    assert classes.codes.tolist() == [0, 3, 1, 2, 0]
+    assert classify(["f"], frame).labels == ("w", "u")
+    everything = classify([], frame)
+    assert everything.labels == ("",)
+    assert not everything.codes.any()
+
+
+def test_missing_groups_are_told() -> None:
+    frame = read_frame({"g": ["a", None, "b"]}, ["g"])
+    with pytest.raises(DataError, match="grouping column 'g' has missing values"):
+        classify(["g"], frame)
