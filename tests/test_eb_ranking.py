@@ -34,5 +34,5 @@ def test_the_credible_set_holds_the_top_with_its_probability():
 
 def test_too_many_ranks_are_refused_before_they_are_made(monkeypatch):
     monkeypatch.setattr("mixedfit.eb.ranking._LARGEST", 10)
-    with pytest.raises(DataError, match="at most 3 draws"):
-        ranks_from_draws(np.zeros((4, 3)), pd.RangeIndex(3), k=1)
+    with pytest.raises(DataError, match="at most 2 draws"):
+        RESULT.rank(n=4)

@@ -98,3 +98,26 @@ def test_the_prior_has_points():
     for result in (spiked, npmle, pooled, centred):
         assert len(result.plot.prior().figure.axes) >= 1
         plt.close("all")
+
+
+def test_units_that_are_equal_in_a_draw_share_their_ranks():
+    pooled = mf.eb.normal_means([1.0, 1.1, 0.9, 1.05], 1.0)
+    assert pooled.prior["tau2"] == 0.0
+    table = pooled.rank()
+    np.testing.assert_allclose(table["p_top"], 0.25, atol=0.03)
+    np.testing.assert_allclose(table["expected_rank"], 2.5, atol=0.1)
+    fit = mf.lmer("Yield ~ 1 + (1 | Batch)", mf.datasets.load("dyestuff2"))
+    np.testing.assert_allclose(fit.rank("Batch")["p_top"], 1 / 6, atol=0.03)
+
+
+def test_what_cannot_be_ranked_is_refused_before_anything_is_drawn():
+    class Undrawn(Behaviour):
+        def sample(self, n, rng):
+            raise AssertionError
+
+    many = dataclasses.replace(RESULT, behaviour=Undrawn())
+    for k in (0, 5, 1.5):
+        with pytest.raises((DataError, ModelError), match="k must be"):
+            many.rank(k=k)
+    with pytest.raises(DataError, match="draws of 4 units are too many"):
+        many.rank(n=100_000_000)

@@ -6,12 +6,33 @@ import numpy as np
 import pandas as pd
 
 from mixedfit.arrays import Array
-from mixedfit.errors import DataError
+from mixedfit.errors import DataError, check_count
+from mixedfit.seeds import generator_of
 
-__all__ = ["ranks_from_draws"]
+__all__ = ["check_ranking", "ranks_from_draws"]
 
 # Beyond this many numbers the ranks of all draws would take more than a gigabyte.
 _LARGEST = 250_000_000
+
+
+def check_ranking(n: int, J: int, k: int) -> None:
+    """Refuse what cannot be ranked, before anything is drawn.
+
+    Raises
+    ------
+    ModelError
+        If n or k is not a whole number of at least 1.
+    DataError
+        If k exceeds the J units, or n draws of them are more than fit in memory.
+    """
+    check_count(n, 1)
+    if check_count(k, 1, "k") > J:
+        raise DataError(f"k must be between 1 and the {J} units, not {k}")
+    if n * J > _LARGEST:
+        raise DataError(
+            f"{n} draws of {J} units are too many ranks to keep; ask for at most "
+            f"{max(1, _LARGEST // J)} draws"
+        )
 
 
 def ranks_from_draws(
@@ -21,6 +42,7 @@ def ranks_from_draws(
     k: int,
     highest_first: bool = True,
     level: float = 0.95,
+    seed: int | np.random.Generator | None = 0,
 ) -> pd.DataFrame:
     """Rank units in every draw and summarise the ranks.
 
@@ -30,11 +52,13 @@ def ranks_from_draws(
         Joint draws of the J units' values.
     labels : pandas.Index of length J
     k : int
-        How many places are "the top", 1 to J.
+        How many places are "the top", 1 to J; see `check_ranking`.
     highest_first : bool
         Whether rank 1 is the highest value.
     level : float
         Of the rank intervals and of the credible set.
+    seed : int or numpy Generator, optional
+        Of the order of ties.
 
     Returns
     -------
@@ -43,16 +67,11 @@ def ranks_from_draws(
         ``rank_sd``, ``lower`` and ``upper`` (ranks), ``p_top`` (probability of a rank of at most
         k), ``in_top_set`` (whether the unit is in the credible set of the top k).
 
-    Raises
-    ------
-    DataError
-        If k is not between 1 and J.
-
     Notes
     -----
     The credible set is the shortest list, units taken by decreasing ``p_top``, that holds all of
-    the top k with probability `level`. Equal values share the lower of their ranks by the order of
-    the columns; in continuous posteriors that has probability zero.
+    the top k with probability `level`. Units that are equal in a draw, as all are under a prior
+    that is a point, are put in random order in it.
 
     Examples
     --------
@@ -62,14 +81,11 @@ def ranks_from_draws(
     [1.0, 2.5, 2.5]
     """
     n, J = draws.shape
-    if not 1 <= k <= J:
-        raise DataError(f"k must be between 1 and the {J} units, not {k}")
-    if n * J > _LARGEST:
-        raise DataError(
-            f"{n} draws of {J} units are too many ranks to keep; ask for at most "
-            f"{max(1, _LARGEST // J)} draws"
-        )
-    order = np.argsort(-draws if highest_first else draws, axis=1, kind="stable")
+    columns = np.tile(np.arange(J, dtype=np.int32), (n, 1))
+    shuffled = generator_of(seed).permuted(columns, axis=1)
+    values = np.take_along_axis(draws, shuffled, axis=1)
+    places = np.argsort(-values if highest_first else values, axis=1, kind="stable")
+    order = np.take_along_axis(shuffled, places, axis=1)
     ranks = np.empty((n, J), dtype=np.int32)
     np.put_along_axis(ranks, order, np.arange(1, J + 1, dtype=np.int32)[None, :], axis=1)
     top = order[:, :k]

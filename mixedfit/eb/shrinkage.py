@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from mixedfit.arrays import Array
 from mixedfit.eb.pictures import ShrinkagePictures
-from mixedfit.eb.ranking import ranks_from_draws
+from mixedfit.eb.ranking import check_ranking, ranks_from_draws
 from mixedfit.errors import ModelError, check_count, check_level
 from mixedfit.seeds import generator_of
 from mixedfit.summary import Summary, Table, TableColumn, format_numbers, format_p_values
@@ -158,10 +158,8 @@ class Shrinkage:
         >>> result.sample(500, seed=1).shape
         (500, 3)
         """
-        return pd.DataFrame(self._draws(n, seed), columns=pd.Index(self.posterior["label"]))
-
-    def _draws(self, n: int, seed: int | np.random.Generator | None) -> Array:
-        return self.behaviour.sample(check_count(n, 1), generator_of(seed))
+        draws = self.behaviour.sample(check_count(n, 1), generator_of(seed))
+        return pd.DataFrame(draws, columns=pd.Index(self.posterior["label"]))
 
     def rank(
         self,
@@ -192,6 +190,14 @@ class Shrinkage:
             One row a unit: ``label``, ``expected_rank``, ``rank_sd``, ``lower``, ``upper``,
             ``p_top`` (probability of being among the top k), ``in_top_set`` (whether in the
             smallest list, by ``p_top``, that holds all of the top k with probability `level`).
+            Units that are equal in a draw are put in random order in it.
+
+        Raises
+        ------
+        DataError
+            If k exceeds the number of units, or n draws of them are too many to rank.
+        ModelError
+            If k or n is not a whole number of at least 1, or the units cannot be ranked.
 
         Examples
         --------
@@ -203,12 +209,15 @@ class Shrinkage:
         if self.behaviour.not_ranked:
             raise ModelError(self.behaviour.not_ranked)
         level = self.level if level is None else check_level(level)
+        check_ranking(n, self.n_units, k)
+        rng = generator_of(seed)
         return ranks_from_draws(
-            self._draws(n, seed),
+            self.behaviour.sample(n, rng),
             pd.Index(self.posterior["label"]),
             k=k,
             highest_first=highest_first,
             level=level,
+            seed=rng,
         )
 
     def predict(self, X: Any = None, *, level: float | None = None) -> pd.DataFrame:
