@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import mixedfit as mf
-from mixedfit.errors import DataError
+from mixedfit.errors import DataError, ModelError
 from tests.references import data, reference
 
 
@@ -183,3 +183,40 @@ def test_units_of_measurement_do_not_matter(factor):
     plain, scaled = mf.eb.variances(s2, 3), mf.eb.variances(factor * s2, 3)
     assert scaled.prior["df"] == pytest.approx(plain.prior["df"])
     np.testing.assert_allclose(scaled.posterior["mean"], factor * plain.posterior["mean"])
+
+
+def test_a_zero_variance_counts_as_in_limma_when_robust():
+    # squeezeVar(s2, 4, robust = TRUE) of limma 3.54.1.
+    s2 = [0, 1.2, 0.8, 2.1, 0.4, 3.3, 0.9, 1.5, 0.7, 2.6, 0.3, 1.1]
+    table = mf.eb.variances(s2, 4, robust=True).posterior
+    assert table["prior_scale"][0] == pytest.approx(0.07060958508488, rel=1e-6)
+    np.testing.assert_allclose(table["mean"][[0, 5]], [0.00967221812266, 2.92019184476680], 1e-6)
+    np.testing.assert_allclose(
+        table["prior_df"][[0, 5]], [0.63489570388895, 0.53314222313497], 1e-6
+    )
+
+
+def test_units_without_df_get_the_spline_at_their_covariate():
+    # squeezeVar(s2, df, covariate = x) of limma 3.54.1; beyond the knots the spline is straight.
+    x = np.array([1, 2, 3, 4, 5, 6, 7, 8, 9, 12])
+    df = np.array([4, 4, 0, 4, 4, 4, 4, 4, 4, 0])
+    s2 = np.array([0.5, 1.1, 9, 0.7, 2.2, 1.3, 4.0, 2.9, 5.1, 9])
+    mean = mf.eb.variances(s2, df, covariate=x).posterior["mean"]
+    expected = [1.190566395164, 18.054137145076, 0.796018110782]
+    np.testing.assert_allclose(mean[[2, 9, 0]], expected, 1e-9)
+
+
+def test_an_outlier_beyond_the_smallest_number_keeps_some_prior_df():
+    # squeezeVar(s2, 50, robust = TRUE) of limma 3.54.1.
+    s2 = stats.chi2.ppf((np.arange(20) + 0.5) / 20, 50) / 50 * np.tile([0.8, 1.25], 10)
+    table = mf.eb.variances(np.append(s2, 1e4), 50, robust=True).posterior
+    np.testing.assert_allclose(table["mean"][[0, 20]], [0.679781703594, 9975.290260085398], 1e-6)
+    np.testing.assert_allclose(table["prior_df"][[0, 20]], [25.699175340780, 0.123867097856], 1e-6)
+
+
+@pytest.mark.filterwarnings("error")
+def test_variances_all_equal_or_mostly_zero_with_robust():
+    equal = mf.eb.variances(np.ones(10), 5, robust=True)
+    np.testing.assert_allclose(equal.posterior["mean"], 1.237802, rtol=1e-6)  # as in limma
+    with pytest.raises(ModelError, match="more than half of the variances are 0"):
+        mf.eb.variances([0.0] * 6 + [1.0, 2.0], 5, robust=True)

@@ -15,10 +15,11 @@ from mixedfit.arrays import Array, BoolArray
 from mixedfit.eb.shrinkage import Behaviour, Shrinkage
 from mixedfit.eb.units import counted, read_labels, read_units, refuse
 from mixedfit.eb.variance_prior import (
+    OFFSET,
+    ROBUST_OFFSET,
     VariancePrior,
     fit_prior,
     fit_prior_robustly,
-    offset_from_zero,
 )
 from mixedfit.errors import DataError, check_level
 
@@ -68,6 +69,9 @@ def variances(
     DataError
         If a variance or its degrees of freedom is negative, infinite or missing, or there are
         fewer than two units with degrees of freedom.
+    ModelError
+        If there are no more units than coefficients of the trend, or ``robust=True`` and more than
+        half of the variances are 0.
 
     Notes
     -----
@@ -135,40 +139,24 @@ def _fitted(
 ) -> tuple[VariancePrior, tuple[str, ...]]:
     """The prior for all units from those with degrees of freedom, and what to say of it."""
     notes = []
-    fit = fit_prior_robustly if robust else fit_prior
-    own = None if covariate is None else covariate[used]
-    prior = fit(offset_from_zero(s[used]), d[used], own)
+    prior = (fit_prior_robustly if robust else fit_prior)(s, d, covariate)
     zero = int((s[used] == 0.0).sum())
     if zero:
         half = " More than half are 0: the prior is unreliable." if 2 * zero > used.sum() else ""
+        share = ROBUST_OFFSET if robust else OFFSET
         notes.append(
-            f"Zero: {counted(zero, 'variance')}, taken as 1e-5 of the median variance for the "
-            f"prior.{half}"
+            f"Zero: {counted(zero, 'variance')}, taken as {share:g} of the median variance for "
+            f"the prior.{half}"
         )
     if np.isinf(prior.df):
         notes.append(
             "The variances differ no more than samples of one common variance would: prior df is "
             "infinite and every unit gets the prior variance."
         )
-    if used.all():
-        return prior, tuple(notes)
-    notes.append(
-        f"Without degrees of freedom: {counted(int((~used).sum()), 'unit')}, given the prior."
-    )
-    return _extended(prior, covariate, used), tuple(notes)
-
-
-def _extended(prior: VariancePrior, covariate: Array | None, used: BoolArray) -> VariancePrior:
-    """A prior of the used units given to all; scales between covariates are interpolated."""
-    scale, each = prior.scale, prior.df_each
-    if covariate is not None and isinstance(scale, np.ndarray):
-        x, first = np.unique(covariate[used], return_index=True)
-        scale = np.exp(np.interp(covariate, x, np.log(scale[first])))
-    if each is not None:
-        all_units = np.full(len(used), prior.df)
-        all_units[used] = each
-        each = all_units
-    return VariancePrior(prior.df, scale, each, prior.df_se, prior.log_scale_se)
+    if not used.all():
+        unseen = counted(int((~used).sum()), "unit")
+        notes.append(f"Without degrees of freedom: {unseen}, given the prior.")
+    return prior, tuple(notes)
 
 
 def _of_units(prior: VariancePrior, used: BoolArray) -> VariancePrior:

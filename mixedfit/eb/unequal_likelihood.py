@@ -23,7 +23,7 @@ import scipy
 from scipy import special
 
 from mixedfit.arrays import Array
-from mixedfit.eb.variance_prior import fit_prior, offset_from_zero
+from mixedfit.eb.variance_prior import fit_prior
 
 __all__ = ["Groups", "Hyperparameters", "UnequalFit", "fit_unequal"]
 
@@ -169,8 +169,7 @@ def _start(groups: Groups) -> Hyperparameters:
     """Moments: of log variances for the prior of the variances, and of the means."""
     df = groups.n - 1.0
     used = df > 0.0
-    s2 = offset_from_zero(groups.ss[used] / df[used])
-    prior = fit_prior(s2, df[used]) if used.sum() > 1 else None
+    prior = fit_prior(groups.ss[used] / df[used], df[used]) if used.sum() > 1 else None
     pooled = float(groups.ss.sum() / df.sum())
     s02, nu0 = (pooled, np.inf) if prior is None else (float(np.mean(prior.scale)), prior.df)
     mu = float(groups.mean.mean())

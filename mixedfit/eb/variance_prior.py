@@ -14,19 +14,28 @@ large for the prior (Phipson et al. 2016).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import scipy
 from scipy import special
 
-from mixedfit.arrays import Array
+from mixedfit.arrays import Array, BoolArray
 from mixedfit.eb.lowess import lowess
 from mixedfit.errors import ModelError
 
-__all__ = ["VariancePrior", "fit_prior", "fit_prior_robustly", "inverse_trigamma", "natural_spline"]
+__all__ = [
+    "OFFSET",
+    "ROBUST_OFFSET",
+    "VariancePrior",
+    "fit_prior",
+    "fit_prior_robustly",
+    "inverse_trigamma",
+    "natural_spline",
+]
 
 WINSORISED = (0.05, 0.10)
+# Shares of the median to which variances near zero are raised.
+OFFSET, ROBUST_OFFSET = 1e-5, 1e-12
 _SPAN = 0.4
 _LEGENDRE = np.polynomial.legendre.leggauss(128)
 
@@ -78,16 +87,19 @@ def inverse_trigamma(y: float) -> float:
     return x
 
 
-def natural_spline(x: Array, df: int) -> Array:
+def natural_spline(x: Array, df: int, at: Array | None = None) -> Array:
     """Natural cubic splines with ``df - 2`` interior knots at quantiles of x, shape (n, df).
 
     The columns are the cardinal splines (1 at one knot, 0 at the others); they span the constant
-    and the line.
+    and the line. They are evaluated at x, or elsewhere; beyond the outer knots they are straight.
     """
+    at = x if at is None else at
     knots = np.unique(np.quantile(x, np.linspace(0.0, 1.0, df)))
     if len(knots) == 1:
-        return np.ones((len(x), 1))
-    return scipy.interpolate.CubicSpline(knots, np.eye(len(knots)), bc_type="natural")(x)
+        return np.ones((len(at), 1))
+    curve = scipy.interpolate.CubicSpline(knots, np.eye(len(knots)), bc_type="natural")
+    inside = np.clip(at, knots[0], knots[-1])
+    return curve(inside) + (at - inside)[:, None] * curve(inside, 1)
 
 
 def trend_df(covariate: Array) -> int:
@@ -97,10 +109,10 @@ def trend_df(covariate: Array) -> int:
     return min(int(wanted), len(np.unique(covariate)))
 
 
-def offset_from_zero(s2: Array) -> Array:
-    """Variances with those near zero raised to 1e-5 of the median, so that logarithms exist."""
+def _offset_from_zero(s2: Array, share: float) -> Array:
+    """Variances with those near zero raised to a share of the median, so that logarithms exist."""
     median = float(np.median(s2))
-    return np.maximum(s2, 1e-5 * (median if median > 0.0 else 1.0))
+    return np.maximum(s2, share * (median if median > 0.0 else 1.0))
 
 
 def fit_prior(s2: Array, df: Array, covariate: Array | None = None) -> VariancePrior:
@@ -109,36 +121,37 @@ def fit_prior(s2: Array, df: Array, covariate: Array | None = None) -> VarianceP
     Parameters
     ----------
     s2 : array of shape (n,)
-        Positive variances.
+        Variances; those near zero count as `OFFSET` of the median.
     df : array of shape (n,)
-        Their positive degrees of freedom.
+        Their degrees of freedom. Variances with 0 are not used, and get the scale at their
+        covariate.
     covariate : array of shape (n,), optional
         ``log s0^2`` follows a natural spline of it.
     """
-    half = df / 2.0
-    centre, noise = _log_chi2(half)
-    e = np.log(s2) - centre
-    columns = trend_df(covariate) if covariate is not None else 1
-    if columns >= 2 and covariate is not None:
-        basis = natural_spline(covariate, columns)
-        fitted = basis @ np.linalg.lstsq(basis, e, rcond=None)[0]
-        centre, rank = fitted, basis.shape[1]
-    else:
-        centre, rank = np.full(len(e), e.mean()), 1
-    if len(e) <= rank:
+    used = df > 0.0
+    s2 = _offset_from_zero(s2[used], OFFSET)
+    expected, noise = _log_chi2(df[used] / 2.0)
+    e = np.log(s2) - expected
+    columns = 1 if covariate is None else trend_df(covariate[used])
+    trend = columns > 1
+    basis = np.ones((len(df), 1))
+    if trend and covariate is not None:
+        basis = natural_spline(covariate[used], columns, covariate)
+    if len(e) <= basis.shape[1]:
         raise ModelError(
             f"{len(e)} variances are too few to estimate how variances differ; "
             "give more, or leave out the covariate"
         )
-    extra = float(np.sum((e - centre) ** 2) / (len(e) - rank)) - float(np.mean(noise))
-    trend = columns >= 2
+    centre = basis @ np.linalg.lstsq(basis[used], e, rcond=None)[0]
+    left = e - centre[used]
+    extra = float(np.sum(left**2) / (len(e) - basis.shape[1])) - float(np.mean(noise))
     if extra <= 0.0:
         return VariancePrior(np.inf, np.exp(centre) if trend else float(s2.mean()))
     d0 = 2.0 * inverse_trigamma(extra)
     scale = np.exp(centre + special.digamma(d0 / 2.0) - np.log(d0 / 2.0))
     if trend:
         return VariancePrior(d0, scale)
-    return VariancePrior(d0, float(scale[0]), None, *_standard_errors(e - e.mean(), noise, d0))
+    return VariancePrior(d0, float(scale[0]), None, *_standard_errors(left, noise, d0))
 
 
 def _log_chi2(half: Array) -> tuple[Array, Array]:
@@ -162,12 +175,29 @@ def _standard_errors(centred: Array, noise: Array, d0: float) -> tuple[float, fl
 def fit_prior_robustly(s2: Array, df: Array, covariate: Array | None = None) -> VariancePrior:
     """Fit the prior to Winsorised log variances and find those too large for it.
 
-    Parameters are those of `fit_prior`. The lowest 5% and the highest 10% are Winsorised.
+    Parameters are those of `fit_prior`; near zero is `ROBUST_OFFSET` of the median. The lowest 5%
+    and the highest 10% are Winsorised.
+
+    Raises
+    ------
+    ModelError
+        If more than half of the variances are 0.
     """
+    used = df > 0.0
+    if not used.all():
+        own = None if covariate is None else covariate[used]
+        return _extended(fit_prior_robustly(s2[used], df[used], own), covariate, used)
+    if np.median(s2) == 0.0:
+        raise ModelError(
+            "more than half of the variances are 0, so the prior has no robust fit; leave out "
+            "units that cannot vary, or use robust=False"
+        )
+    s2 = _offset_from_zero(s2, ROBUST_OFFSET)
     plain = fit_prior(s2, df, covariate)
     n = len(s2)
+    as_plain = VariancePrior(plain.df, plain.scale, np.full(n, plain.df))
     if 1.0 / n > max(WINSORISED):
-        return VariancePrior(plain.df, plain.scale, np.full(n, plain.df))
+        return as_plain
     common = float(df.max())
     z = np.log(_with_common_df(s2, df, plain, common))
     trend = _trend(z, covariate)
@@ -176,12 +206,22 @@ def fit_prior_robustly(s2: Array, df: Array, covariate: Array | None = None) -> 
     mean, variance = float(winsorised.mean()), float(winsorised.var(ddof=1))
     d0 = _match_variance(variance, common, plain.df)
     if d0 is None:
-        return VariancePrior(plain.df, plain.scale, np.full(n, plain.df))
+        return as_plain
     centre = trend + mean - _winsorised_moments(common, d0)[0]
     each = _df_of_each(np.exp(z - centre), common, d0)
     return VariancePrior(
         d0, np.exp(centre) if covariate is not None else float(np.exp(centre[0])), each
     )
+
+
+def _extended(prior: VariancePrior, covariate: Array | None, used: BoolArray) -> VariancePrior:
+    """A prior of the used units given to all; scales between covariates are interpolated."""
+    scale, each = prior.scale, np.full(len(used), prior.df)
+    if covariate is not None and isinstance(scale, np.ndarray):
+        x, first = np.unique(covariate[used], return_index=True)
+        scale = np.exp(np.interp(covariate, x, np.log(scale[first])))
+    each[used] = prior.df_each
+    return VariancePrior(prior.df, scale, each)
 
 
 def _with_common_df(s2: Array, df: Array, prior: VariancePrior, common: float) -> Array:
@@ -207,16 +247,27 @@ def _with_common_df(s2: Array, df: Array, prior: VariancePrior, common: float) -
 
 def _f_tail(f: Array, df: Array | float, d0: float, upper: bool) -> Array:
     """Log tail probability of F(df, d0); of chi2(df) / df when d0 is infinite."""
-    tail: Any
+    half = 0.5 * np.asarray(df)
     if np.isinf(d0):
         gamma = special.gammaincc if upper else special.gammainc
-        tail = gamma(0.5 * np.asarray(df), 0.5 * df * f)
-    elif upper:
-        tail = special.betainc(0.5 * d0, 0.5 * np.asarray(df), d0 / (d0 + df * f))
-    else:
-        tail = special.betainc(0.5 * np.asarray(df), 0.5 * d0, df * f / (d0 + df * f))
+        with np.errstate(divide="ignore"):
+            return np.log(np.asarray(gamma(half, half * f), dtype=float))
+    if upper:
+        return _log_betainc(0.5 * d0, half, d0 / (d0 + df * f))
+    return _log_betainc(half, 0.5 * d0, df * f / (d0 + df * f))
+
+
+def _log_betainc(a: Array | float, b: Array | float, x: Array) -> Array:
+    """Log of the regularised incomplete beta function, also where it underflows (DLMF 8.17.8)."""
+    a, b, x = np.broadcast_arrays(a, b, x)
+    value = special.betainc(a, b, x)
     with np.errstate(divide="ignore"):
-        return np.log(np.asarray(tail, dtype=float))
+        out = np.log(value)
+    tiny = (value < 1e-290) & (x > 0.0)
+    a, b, x = a[tiny], b[tiny], x[tiny]
+    series = np.log(special.hyp2f1(a + b, 1.0, a + 1.0, x) / a)
+    out[tiny] = a * np.log(x) + b * np.log1p(-x) - special.betaln(a, b) + series
+    return out
 
 
 def _f_quantile(log_tail: Array, df: float, d0: float, upper: bool) -> Array:
@@ -257,13 +308,13 @@ def _winsorised_moments(df: float, d0: float) -> tuple[float, float]:
 
 def _match_variance(variance: float, df: float, at_least: float) -> float | None:
     """The d0 whose Winsorised variance is the observed one; None when the plain fit stands."""
+    if variance <= _winsorised_moments(df, np.inf)[1]:
+        return np.inf
 
     def excess(x: float) -> float:
         d0 = np.inf if x >= 1.0 else x / (1.0 - x)
         return float(np.log(variance / _winsorised_moments(df, d0)[1]))
 
-    if excess(1.0) <= 0.0:
-        return np.inf
     if np.isinf(at_least):
         return None
     lowest = at_least / (1.0 + at_least)
