@@ -157,3 +157,20 @@ def test_bad_options_have_one_clear_error():
         mf.eb.beta_binomial([2], [20], prior=mf.eb.Beta(5, 95), uncertainty="laplace")
     with pytest.raises(DataError, match="reference prior"):
         mf.eb.beta_binomial(SALES, VISITS, uncertainty=mf.eb.Integrate("reference"))
+
+
+@pytest.mark.parametrize("verb", [mf.eb.beta_binomial, mf.eb.gamma_poisson])
+def test_a_level_without_events_is_one_clear_error(verb):
+    counts, trials = np.array([0, 0, 0, 3, 8, 2, 9, 4]), np.array([20, 18, 25, 20, 20, 20, 25, 20])
+    level = np.array([1.0, 1, 1, 0, 0, 0, 0, 0])
+    with pytest.raises(ModelError, match="a whole level of a category"):
+        verb(counts, trials, X=level)
+    # One event in the level is enough.
+    counts[0] = 1
+    assert np.isfinite(verb(counts, trials, X=level).coefficients["se"]).all()
+
+
+def test_a_level_of_nothing_but_successes_is_one_clear_error():
+    successes, level = np.array([20, 20, 20, 3, 8, 2, 9, 4]), np.array([1.0, 1, 1, 0, 0, 0, 0, 0])
+    with pytest.raises(ModelError, match="nothing but events"):
+        mf.eb.beta_binomial(successes, 20, X=level)

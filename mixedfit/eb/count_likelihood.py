@@ -31,6 +31,8 @@ __all__ = ["BetaBinomial", "CountFit", "CountLikelihood", "GammaPoisson", "Piece
 _TIGHT = 34.0
 _FLAT = 20.0
 _LOOSE = -23.0
+# Variance of a coefficient, its covariate scaled, that says it has run off to infinity.
+_SEPARATED = 1e6
 
 
 class Pieces(NamedTuple):
@@ -116,16 +118,33 @@ class CountLikelihood(ABC):
         return float(w @ at.value), gradient, H
 
     def limit_fit(self, start: Array) -> tuple[Array, Array, float]:
-        """Coefficients, their covariance and the log-likelihood when the prior is a point."""
+        """Coefficients, their covariance and the log-likelihood when the prior is a point.
+
+        Raises
+        ------
+        ModelError
+            If the covariates separate units without events, or with nothing else, from the others;
+            then no prior of these families has a likelihood with a maximum.
+        """
         b = start.copy()
-        for _ in range(100):
-            value, score, curvature = self.limit(self.X @ b)
-            H = (self.X * (-self.w * curvature)[:, None]).T @ self.X
-            step = np.linalg.solve(H, self.X.T @ (self.w * score))
-            b = b + step / max(1.0, np.abs(step).max())
-            if np.abs(step).max() < 1e-11:
-                break
-        return b, np.asarray(np.linalg.inv(H), dtype=float), float(self.w @ value)
+        try:
+            for _ in range(100):
+                value, score, curvature = self.limit(self.X @ b)
+                H = (self.X * (-self.w * curvature)[:, None]).T @ self.X
+                step = np.linalg.solve(H, self.X.T @ (self.w * score))
+                b = b + step / max(1.0, np.abs(step).max())
+                if np.abs(step).max() < 1e-11:
+                    break
+            covariance = np.asarray(np.linalg.inv(H), dtype=float)
+        except np.linalg.LinAlgError:
+            covariance = np.full((len(b), len(b)), np.inf)
+        if not (covariance.diagonal() < _SEPARATED).all():
+            raise ModelError(
+                "the covariates set apart units that have no events (or nothing but events), such "
+                "as a whole level of a category, so a coefficient has no finite estimate; leave "
+                "that covariate out or merge the level with another"
+            )
+        return b, covariance, float(self.w @ value)
 
 
 @dataclass(frozen=True)

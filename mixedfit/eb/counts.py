@@ -68,7 +68,8 @@ def beta_binomial(
     DataError
         If a count is missing, negative, infinite or not whole, or successes exceed trials.
     ModelError
-        If the data cannot tell a prior: one unit, one trial each, or no successes at all.
+        If the data cannot tell a prior: one unit, one trial each, or no successes at all, in a
+        whole level of a covariate either.
 
     Notes
     -----
@@ -152,7 +153,8 @@ def gamma_poisson(
     DataError
         If a count is missing, negative or not whole, or an exposure negative or infinite.
     ModelError
-        If the data cannot tell a prior: one unit, or no events at all.
+        If the data cannot tell a prior: one unit, or no events at all, in a whole level of a
+        covariate either.
 
     Notes
     -----
