@@ -9,6 +9,7 @@ import pandas as pd
 
 from mixedfit.arrays import Array
 from mixedfit.eb.tails import student_quantile, two_sided
+from mixedfit.eb.units import covariate_frame, read_covariate
 from mixedfit.errors import DataError
 
 __all__ = ["new_unit_table", "read_new", "regression_table"]
@@ -53,14 +54,17 @@ def new_unit_table(mean: float, variance: float, tau2: float, level: float) -> p
 
 def read_new(new: Any, names: tuple[str, ...]) -> Array:
     """Rows of X for new units: columns by name from a frame, by place from an array."""
+    wanted = list(names[1:])
     if hasattr(new, "columns") or isinstance(new, dict):
-        missing = [name for name in names[1:] if name not in new]
+        frame = covariate_frame(new)
+        missing = [name for name in wanted if name not in frame]
         if missing:
-            raise DataError(f"X lacks the column {missing[0]!r}; it needs {', '.join(names[1:])}")
-        new = np.column_stack([np.asarray(new[name], dtype=float) for name in names[1:]])
-    matrix = np.asarray(new, dtype=float)
-    p = len(names) - 1
-    matrix = matrix.reshape(-1, p) if matrix.ndim < 2 else matrix
-    if matrix.shape[1] != p or not np.isfinite(matrix).all():
-        raise DataError(f"X must have {p} columns of finite numbers, {', '.join(names[1:])}")
-    return np.column_stack([np.ones(len(matrix)), matrix])
+            raise DataError(f"X lacks the column {missing[0]!r}; it needs {', '.join(wanted)}")
+    else:
+        matrix = np.asarray(new)
+        matrix = matrix.reshape(-1, len(wanted)) if matrix.ndim < 2 else matrix
+        if matrix.ndim != 2 or matrix.shape[1] != len(wanted):
+            raise DataError(f"X must have {len(wanted)} columns, {', '.join(wanted)}")
+        frame = pd.DataFrame(matrix, columns=wanted)
+    columns = [read_covariate(name, frame[name]) for name in wanted]
+    return np.column_stack([np.ones(len(frame)), *columns])

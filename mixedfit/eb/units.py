@@ -13,7 +13,15 @@ from numpy.typing import ArrayLike
 from mixedfit.arrays import Array, BoolArray
 from mixedfit.errors import DataError
 
-__all__ = ["counted", "read_covariates", "read_labels", "read_units", "refuse"]
+__all__ = [
+    "counted",
+    "covariate_frame",
+    "read_covariate",
+    "read_covariates",
+    "read_labels",
+    "read_units",
+    "refuse",
+]
 
 
 def read_units(name: str, values: ArrayLike, n: int | None = None, like: str = "") -> Array:
@@ -74,7 +82,10 @@ def read_labels(labels: Sequence[Any] | pd.Index | None, values: Any, n: int) ->
     """Labels given, or the index of a labelled Series, or 0 to n - 1."""
     if labels is None:
         return values.index if isinstance(values, pd.Series) else pd.RangeIndex(n)
-    index = pd.Index(labels)
+    try:
+        index = pd.Index(labels)
+    except TypeError:
+        raise DataError(f"labels must be a sequence, one a unit, not {labels!r}") from None
     if len(index) != n:
         raise DataError(f"labels has {len(index)} values for {n} units; give one a unit")
     return index
@@ -87,16 +98,11 @@ def read_covariates(X: Any, n: int) -> tuple[Array, list[str]]:
     """
     if X is None:
         return np.ones((n, 1)), ["Intercept"]
-    frame = _pandas(X)
-    names = [
-        str(c) if not isinstance(c, int | np.integer) else f"x{c + 1}"
-        for c in list[Any](frame.columns)
-    ]
+    frame = covariate_frame(X)
+    names = list(frame.columns)
     if len(frame) != n:
         raise DataError(f"X has {len(frame)} rows for {n} units; give one a unit")
-    columns = [
-        read_units(f"column {c!r} of X", frame.iloc[:, i], n, "X") for i, c in enumerate(names)
-    ]
+    columns = [read_covariate(name, frame.iloc[:, i]) for i, name in enumerate(names)]
     if columns and any(np.ptp(c) == 0.0 for c in columns):
         constant = next(c for c, v in zip(names, columns, strict=True) if np.ptp(v) == 0.0)
         raise DataError(f"column {constant!r} of X is constant; the intercept is there already")
@@ -106,11 +112,34 @@ def read_covariates(X: Any, n: int) -> tuple[Array, list[str]]:
     return matrix, ["Intercept", *names]
 
 
-def _pandas(X: Any) -> pd.DataFrame:
-    """Covariates of any kind as a pandas frame; a Series is one column."""
+def read_covariate(name: str, values: pd.Series) -> Array:
+    """One column of X as finite numbers, or an error that names it."""
+    labelled = isinstance(values.dtype, pd.CategoricalDtype)
+    if not labelled:
+        try:
+            np.asarray(values, dtype=float)
+        except (TypeError, ValueError):
+            labelled = True
+    if labelled:
+        raise DataError(
+            f"column {name!r} of X holds labels, not numbers; give a column of 0 and 1 for each "
+            "level but one, such as pandas.get_dummies(..., drop_first=True)"
+        )
+    return read_units(f"column {name!r} of X", values)
+
+
+def covariate_frame(X: Any) -> pd.DataFrame:
+    """Covariates of any kind as a pandas frame with a name a column."""
     if not hasattr(X, "to_pandas"):
-        return pd.DataFrame(X)
-    native = nw.from_native(X, eager_only=True, allow_series=True)
-    if isinstance(native, nw.Series):
-        return pd.DataFrame({native.name or 0: native.to_numpy()})
-    return pd.DataFrame({name: native[name].to_numpy() for name in native.columns})
+        frame = pd.DataFrame(X)
+    elif hasattr(X, "columns"):
+        native = nw.from_native(X, eager_only=True)
+        frame = pd.DataFrame({column.name: column.to_numpy() for column in native.iter_columns()})
+    else:
+        frame = pd.DataFrame({getattr(X, "name", "") or "x1": np.asarray(X)})
+    places = list[Any](frame.columns)
+    names = [f"x{c + 1}" if isinstance(c, int | np.integer) else str(c) for c in places]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise DataError(f"X has {len(twice)} columns named {twice[0]!r}; give each its own name")
+    return frame.set_axis(names, axis=1)
