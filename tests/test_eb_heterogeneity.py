@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, stats
 
+import mixedfit as mf
 from mixedfit.eb.heterogeneity import METHODS, Units, estimate_tau2, q_profile, solve_q, tau2_se
 from tests.references import data, ids, reference
 
@@ -175,3 +176,15 @@ def test_solving_for_q_copes_with_variances_of_very_different_size():
     units = Units.of(y, v, np.ones((6, 1)))
     tau2 = solve_q(units, np.array([5.0]))
     np.testing.assert_allclose(units.at(tau2).quadratic, 5.0, rtol=1e-8)
+
+
+def test_moments_keep_their_digits_where_standard_errors_differ_ten_thousandfold():
+    se = np.append([1e-4, 2e-4], np.sqrt([1.0, 0.5, 2.0, 0.8, 1.5, 1.0]))
+    y = [0.3, 1.1, 2.0, -1.4, 3.1, 0.2, -0.9, 1.8]
+    X = np.column_stack([np.arange(8.0), [1.0, 0.5, -1.0, 2.0, 0.3, -0.7, 1.2, 0.1]])
+    result = mf.eb.normal_means(y, se, X=X, method="dersimonian-laird")
+    # In rational arithmetic.
+    assert result.prior["tau2"] == pytest.approx(0.12122342002570549, rel=1e-8)
+    assert result.heterogeneity["I2"] == pytest.approx(64.11333516885229, rel=1e-8)
+    closer = mf.eb.normal_means(y, se * np.append([0.1, 0.1], np.ones(6)), X=X, method="hedges")
+    assert np.isfinite(closer.prior_se["tau2"])

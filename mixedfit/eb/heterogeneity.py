@@ -188,23 +188,32 @@ class Weighted:
         """``tr P^2``, shape (B,)."""
         return self.trace_of_two(None)
 
+    @cached_property
+    def basis(self) -> Array:
+        """Orthonormal columns U of ``W^{1/2} X``, shape (B, J, p).
+
+        Traces by way of U keep their digits where some variances are far smaller than others.
+        """
+        return np.linalg.qr(np.sqrt(self.w)[:, :, None] * self.units.Q)[0]
+
+    @cached_property
+    def hat(self) -> Array:
+        """Diagonal of ``U U'``: how much of its fitted mean each estimate is, shape (B, J)."""
+        return np.einsum("bjp,bjp->bj", self.basis, self.basis)
+
     def trace_of(self, d: Array | None) -> Array:
         """``tr(P D)`` for a diagonal D of shape (J,) or (B, J); the identity when None."""
         scaled = self.w if d is None else self.w * d
-        return scaled.sum(axis=1) - np.einsum(
-            "bpq,bqp->b", self.inverse, self.moment(self.w * scaled)
-        )
+        return np.einsum("bj,bj->b", scaled, 1.0 - self.hat)
 
     def trace_of_two(self, d: Array | None) -> Array:
         """``tr(P D P D)`` for a diagonal D of shape (J,) or (B, J); the identity when None."""
         scaled = self.w if d is None else self.w * d
-        once = self.inverse @ self.moment(self.w * scaled)
-        twice = self.moment(self.w * scaled**2)
-        return (
-            np.einsum("bj,bj->b", scaled, scaled)
-            - 2.0 * np.einsum("bpq,bqp->b", self.inverse, twice)
-            + np.einsum("bpq,bqp->b", once, once)
-        )
+        inner = np.swapaxes(self.basis, 1, 2) @ (scaled[:, :, None] * self.basis)
+        alone = ((scaled * (1.0 - self.hat)) ** 2).sum(axis=1)
+        # A sum of squares too, so that what is below 0 is rounding.
+        between = np.einsum("bpq,bpq->b", inner, inner) - ((scaled * self.hat) ** 2).sum(axis=1)
+        return alone + np.maximum(between, 0.0)
 
     def llf(self, method: Literal["reml", "ml"]) -> Array:
         """The (restricted) log-likelihood, b profiled or integrated out; shape (B,).

@@ -191,7 +191,7 @@ def heterogeneity(fit: NormalFit, level: float) -> pd.Series:
     variance ``s^2 = (J - p) / tr P_0`` (Higgins & Thompson 2002), ``I2 = 100 tau^2 / (tau^2 +
     s^2)`` and ``H2 = tau^2 / s^2 + 1``; with method "fixed" they come from Q instead. With
     covariates the last rows test all but the intercept together, by chi-square or (Knapp-Hartung)
-    F, and give the share of tau^2 that they explain.
+    F, and give the share of tau^2 that they explain, missing where there is none to explain.
     """
     zero = fit.units.at(0.0)
     Q, df = float(zero.quadratic[0]), fit.units.df
