@@ -103,3 +103,11 @@ def test_what_is_asked_for_is_checked():
         Integrate(points=3)
     with pytest.raises(ModelError, match="at least 2"):
         Bootstrap(n=1)
+
+
+@pytest.mark.filterwarnings("error")
+def test_equal_estimates_have_a_default_scale():
+    equal = mf.eb.normal_means([1.0] * 5, 2.0, uncertainty=mf.eb.Integrate("half-normal"))
+    assert (equal.posterior["sd"] > 0.0).all()
+    table = equal.prior_sensitivity().set_index("hyperprior")
+    assert table.loc["half-normal", "scale"] == 2.0

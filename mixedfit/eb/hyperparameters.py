@@ -67,7 +67,8 @@ class Integrate:
         reference prior of tau^2, the square root of its Fisher information.
     scale : float, optional
         Of the half-normal or half-Cauchy, in the units of the estimates. By default the standard
-        deviation of the raw estimates about their mean, which is weak: tau is below it.
+        deviation of the raw estimates about their mean, which is weak: tau is below it; where they
+        are all equal, the median standard error.
     points : int
         Nodes of the quadrature; fewer are used where fewer do.
     """

@@ -270,7 +270,8 @@ class NormalModel(Behaviour):
         if options.scale is not None:
             return options.scale
         units = self.fit.units
-        return float(np.sqrt((units.ordinary_residuals[0] ** 2).sum() / units.df))
+        spread = float(np.sqrt((units.ordinary_residuals[0] ** 2).sum() / units.df))
+        return spread or float(np.median(self.fit.data.se))
 
     def tau_nodes(self, options: Integrate) -> Nodes:
         """The posterior of tau, on a few points."""
