@@ -143,7 +143,10 @@ class ShrinkagePictures:
             raise ModelError("a funnel shows one value a unit; ask for one term or category")
         centre = self._centre()
         if centre is None:
-            raise ModelError("the units have prior means of their own: no funnel around one centre")
+            raise ModelError(
+                "the units have prior means of their own, or none: a funnel needs one that they "
+                "share; see plot.shrinkage() or plot.intervals()"
+            )
         if behaviour.sizes is None:
             name, size = "Precision, 1 / se$^2$", table["se"].to_numpy() ** -2.0
         else:
