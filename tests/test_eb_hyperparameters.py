@@ -107,7 +107,9 @@ def test_what_is_asked_for_is_checked():
 
 @pytest.mark.filterwarnings("error")
 def test_equal_estimates_have_a_default_scale():
-    equal = mf.eb.normal_means([1.0] * 5, 2.0, uncertainty=mf.eb.Integrate("half-normal"))
-    assert (equal.posterior["sd"] > 0.0).all()
-    table = equal.prior_sensitivity().set_index("hyperprior")
-    assert table.loc["half-normal", "scale"] == 2.0
+    for y in ([1.0] * 5, [0.1] * 5):
+        for prior in ("normal", "laplace"):
+            result = mf.eb.normal_means(y, 2.0, prior=prior, uncertainty="integrate")
+            assert (result.posterior["sd"] > 0.5).all()
+            table = result.prior_sensitivity().set_index("hyperprior")
+            assert table.loc["half-normal", "scale"] == 2.0

@@ -28,6 +28,7 @@ __all__ = [
     "nodes_on_line",
     "nodes_on_plane",
     "read_uncertainty",
+    "size_of_tau",
 ]
 
 Hyperprior = Literal["flat", "half-normal", "half-cauchy", "reference"]
@@ -68,7 +69,7 @@ class Integrate:
     scale : float, optional
         Of the half-normal or half-Cauchy, in the units of the estimates. By default the standard
         deviation of the raw estimates about their mean, which is weak: tau is below it; where they
-        are all equal, the median standard error.
+        all but agree, the median standard error.
     points : int
         Nodes of the quadrature; fewer are used where fewer do.
     """
@@ -135,6 +136,20 @@ class Nodes:
         order = np.argsort(values)
         cumulative = np.cumsum(self.weights[order]) - 0.5 * self.weights[order]
         return np.interp(probabilities, cumulative, values[order])
+
+
+def size_of_tau(spread: float, se: Array) -> float:
+    """What to measure tau by: the estimates' spread, or a typical error where they all but agree.
+
+    Parameters
+    ----------
+    spread : float
+        Standard deviation of the raw estimates about their mean.
+    se : array of shape (J,)
+        Their standard errors.
+    """
+    typical = float(np.median(se))
+    return spread if spread > 1e-3 * typical else typical
 
 
 def log_hyperprior(prior: Hyperprior, tau: Array, scale: float, log_information: Array) -> Array:

@@ -25,6 +25,7 @@ from mixedfit.eb.hyperparameters import (
     log_hyperprior,
     nodes_on_line,
     read_uncertainty,
+    size_of_tau,
 )
 from mixedfit.eb.mixtures import mixture_moments, mixture_quantiles
 from mixedfit.eb.regression import regression_table
@@ -271,7 +272,7 @@ class NormalModel(Behaviour):
             return options.scale
         units = self.fit.units
         spread = float(np.sqrt((units.ordinary_residuals[0] ** 2).sum() / units.df))
-        return spread or float(np.median(self.fit.data.se))
+        return size_of_tau(spread, self.fit.data.se)
 
     def tau_nodes(self, options: Integrate) -> Nodes:
         """The posterior of tau, on a few points."""

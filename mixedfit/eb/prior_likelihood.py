@@ -15,6 +15,7 @@ import scipy
 from scipy.special import digamma, expit, gammaln, log_expit, logit
 
 from mixedfit.arrays import Array, BoolArray
+from mixedfit.eb.hyperparameters import size_of_tau
 from mixedfit.eb.prior_mixtures import (
     LaplaceMixture,
     MixturePrior,
@@ -263,7 +264,7 @@ class MarginalLikelihood:
         self.c = self.Q.T @ (y - mode) / J
         self.fitted = mode + self.Q @ self.c
         residuals = y - self.fitted
-        self.scale = float(np.sqrt(np.mean(residuals**2))) or float(np.median(s))
+        self.scale = size_of_tau(float(np.sqrt(np.mean(residuals**2))), s)
         self.y, self.s = residuals / self.scale, s / self.scale
 
     @property
