@@ -162,3 +162,15 @@ def test_the_data_are_not_changed():
     mf.eb.normal_means(y, se, prior="point-normal")
     np.testing.assert_array_equal(y, SCHOOLS)
     np.testing.assert_array_equal(se, ERRORS)
+
+
+def test_a_mode_is_any_finite_number():
+    y, se = [1.0, 4.0, 2.5, 9.0, 3.0], [0.5, 0.6, 1.0, 0.4, 0.7]
+    plain = mf.eb.normal_means(y, se, prior="laplace", mode=3.0)
+    integer = mf.eb.normal_means(y, se, prior="laplace", mode=np.int64(3))
+    assert integer.prior["scale"] == plain.prior["scale"]
+    for mode in (np.nan, [1.0], "mean"):
+        with pytest.raises(DataError, match="mode must be a finite number or 'estimate'"):
+            mf.eb.normal_means(y, se, prior="laplace", mode=mode)
+    with pytest.raises(ModelError, match="grid must be a whole number of at least 2, not 2.5"):
+        mf.eb.normal_means(y, se, prior="npmle", grid=2.5)

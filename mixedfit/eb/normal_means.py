@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from functools import partial
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ from mixedfit.eb.prior import Normal
 from mixedfit.eb.regression import read_new, regression_table
 from mixedfit.eb.shrinkage import Behaviour, Shrinkage
 from mixedfit.eb.tails import normal_density
-from mixedfit.errors import DataError, check_level
+from mixedfit.errors import DataError, check_count, check_level
 
 __all__ = ["normal_means"]
 
@@ -140,17 +141,28 @@ def _other(
         raise DataError(f"uncertainty of a {prior} prior must be 'plugin', not {uncertainty!r}")
     if prior in MIXTURES and covariates:
         raise DataError(f"a {prior} prior takes no covariates; shrink the residuals instead")
-    if isinstance(mode, str) and (mode != "estimate" or prior in MIXTURES):
-        raise DataError(f"mode must be a number, not {mode!r}")
+    stated = _stated_mode(mode)
+    if mode is not None and stated is None and prior in MIXTURES:
+        raise DataError(f"mode of a {prior} prior must be a number, not {mode!r}")
     if mode is not None and (covariates or prior == "npmle"):
         raise DataError("mode is the regression's, or the prior has none; leave mode out")
-    if grid is not None and (prior not in MIXTURES or grid < 2):
-        raise DataError("grid is a number of components, at least 2, of a mixture prior")
-    shift = float(mode) if isinstance(mode, (int, float)) else 0.0
+    if grid is not None and prior not in MIXTURES:
+        raise DataError(f"grid belongs to mixture priors; leave it out for {prior!r}")
     if prior in MIXTURES:
-        return shrink_mixture(data, prior, grid, shift, level)
-    centred = not (covariates or mode == "estimate" or (mode is None and prior in ("laplace", "t")))
-    return shrink_shape(data, prior, shift if centred else None, level, encode, uncertainty)
+        components = None if grid is None else check_count(grid, 2, "grid")
+        return shrink_mixture(data, prior, components, stated or 0.0, level)
+    if mode is None and not covariates and prior not in ("laplace", "t"):
+        stated = 0.0
+    return shrink_shape(data, prior, stated, level, encode, uncertainty)
+
+
+def _stated_mode(mode: Any) -> float | None:
+    """A mode that is a number; None where it is left out or estimated."""
+    if mode is None or (isinstance(mode, str) and mode == "estimate"):
+        return None
+    if isinstance(mode, numbers.Real) and np.isfinite(float(mode)):
+        return float(mode)
+    raise DataError(f"mode must be a finite number or 'estimate', not {mode!r}")
 
 
 def _encode(names: tuple[str, ...], new: Any) -> Array:
