@@ -112,3 +112,8 @@ def test_bad_groups_have_one_clear_error():
         mf.eb.one_way_summary([1.0, 2.0, 3.0], [1.0, 1.0, 2.0], 2.5)
     with pytest.raises(DataError, match="'plugin' or 'laplace'"):
         mf.eb.one_way(Y_FEW, GROUP_FEW, uncertainty="bootstrap")
+
+
+def test_a_table_of_groups_is_one_clear_error():
+    with pytest.raises(DataError, match="group must be one label an observation"):
+        mf.eb.one_way([1.0, 2.0, 3.0, 5.0], [["a"], ["a"], ["b"], ["b"]])

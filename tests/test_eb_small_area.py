@@ -109,3 +109,8 @@ def test_what_is_refused():
     with pytest.raises(DataError, match="x2"):
         result.predict(pd.DataFrame({"x1": [0.0]}))
     assert len(mf.eb.fay_herriot("yi ~ 1", frame, "se").predict()) == 1
+
+
+def test_standard_errors_that_are_text_are_one_clear_error():
+    with pytest.raises(DataError, match="se must be numbers"):
+        mf.eb.fay_herriot("y ~ 1", {"y": [1.0, 2.0, 4.0]}, ["a", "b", "c"])

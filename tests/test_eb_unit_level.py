@@ -178,3 +178,17 @@ def test_what_is_refused():
         mf.eb.nested_error(
             FORMULA, frame, "county", population_means=MEANS.assign(soy_pixels=np.nan)
         )
+
+
+def test_populations_that_are_no_numbers_are_one_clear_error():
+    sleep = mf.datasets.load("sleepstudy")
+    labelled = pd.DataFrame({"Subject": ["308"], "Days": ["a"]})
+    with pytest.raises(DataError, match="'Days' of population_means holds labels"):
+        mf.eb.nested_error("Reaction ~ Days", sleep, "Subject", population_means=labelled)
+    twice = pd.Series([5.0] * 7, index=list("ABCDEFA"))
+    cases = [("x", "Series or dict of numbers"), (twice, "more than one size for area")]
+    for sizes, words in cases:
+        with pytest.raises(DataError, match=words):
+            mf.eb.nested_error(
+                "Yield ~ 1", mf.datasets.load("dyestuff"), "Batch", population_sizes=sizes
+            )

@@ -87,9 +87,12 @@ def one_way(
     [6.4, 5.14, 13.59, 16.2]
     """
     values = read_units("y", y)
-    keys = pd.Series(np.asarray(group))
-    if len(keys) != len(values):
-        raise DataError(f"group has {len(keys)} values for {len(values)} observations")
+    array = np.asarray(group)
+    if array.ndim != 1:
+        raise DataError(f"group must be one label an observation, not of shape {array.shape}")
+    if len(array) != len(values):
+        raise DataError(f"group has {len(array)} values for {len(values)} observations")
+    keys = pd.Series(array)
     refuse("group", keys.isna().to_numpy(), "is missing in", "leave those observations out")
     codes, labels = pd.factorize(keys, sort=True)
     n = np.bincount(codes).astype(float)

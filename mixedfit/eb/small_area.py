@@ -112,7 +112,7 @@ def _read(
     given = frame[se] if isinstance(se, str) else se
     if isinstance(given, Labels):
         raise DataError(f"the column {se!r} of standard errors holds labels, not numbers")
-    values: Any = np.asarray(given, dtype=float)
+    values = np.asarray(given)
     if values.ndim == 1 and len(values) != design.n:
         values = values[rows]
     index = design.index if design.index is not None else pd.RangeIndex(design.n)

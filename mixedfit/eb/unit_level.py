@@ -205,9 +205,7 @@ def _population(model: NestedError, area: str, means: Any, sizes: Any) -> _Popul
     place = model.areas.get_indexer(areas)
     counts = np.full(len(areas), np.inf)
     if sizes is not None:
-        series = pd.Series(sizes, dtype=float)
-        series.index = _like(pd.Index(series.index), areas)
-        counts = series.reindex(areas).to_numpy()
+        counts = _sizes(sizes, areas).reindex(areas).to_numpy()
         lacking = areas[np.isnan(counts)]
         if len(lacking):
             raise DataError(f"population_sizes has no size for area {lacking[0]!r}")
@@ -219,6 +217,19 @@ def _population(model: NestedError, area: str, means: Any, sizes: Any) -> _Popul
                 f"than its {sampled[small][0]:g} sampled rows"
             )
     return _Population(areas, place, matrix, counts)
+
+
+def _sizes(sizes: Any, areas: pd.Index) -> pd.Series:
+    """Population sizes by area."""
+    try:
+        series = pd.Series(sizes, dtype=float)
+    except (TypeError, ValueError):
+        raise DataError("population_sizes must be a Series or dict of numbers by area") from None
+    series.index = _like(pd.Index(series.index), areas)
+    if series.index.has_duplicates:
+        twice = series.index[series.index.duplicated()][0]
+        raise DataError(f"population_sizes has more than one size for area {twice!r}")
+    return series
 
 
 def _like(own: pd.Index, other: pd.Index) -> pd.Index:
@@ -253,7 +264,10 @@ def _means(model: NestedError, area: str, means: Any) -> tuple[pd.Index, Array]:
     matrix = np.ones((frame.n, len(names)))
     for i, name in enumerate(names):
         if name != "Intercept":
-            matrix[:, i] = np.asarray(frame[name], dtype=float)
+            column = frame[name]
+            if isinstance(column, Labels):
+                raise DataError(f"column {name!r} of population_means holds labels, not numbers")
+            matrix[:, i] = np.asarray(column, dtype=float)
     if not np.isfinite(matrix).all():
         raise DataError("population_means has missing or infinite values; fill them in")
     return areas, matrix
