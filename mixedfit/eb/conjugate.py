@@ -10,6 +10,7 @@ import numpy as np
 from scipy import special
 
 from mixedfit.arrays import Array
+from mixedfit.eb.parts import parts
 
 __all__ = ["BetaLaw", "ConjugateLaw", "GammaLaw", "Moments", "summarise_mixture"]
 
@@ -185,12 +186,10 @@ def summarise_mixture(
     sd = np.sqrt(variance)
     tail = 0.5 * (1.0 - level)
     K, J = first.shape
-    size = max(1, _CHUNK // K)
     limits = np.empty((2, J))
     for i, p in enumerate((tail, 1.0 - tail)):
         start = law.ppf(p, *law.matching(mean, np.maximum(variance, 1e-300)))
-        for begin in range(0, J, size):
-            part = slice(begin, begin + size)
+        for part in parts(J, K, _CHUNK):
             limits[i, part] = _mixture_quantile(
                 law, p, weights, first[:, part], second[:, part], start[part]
             )

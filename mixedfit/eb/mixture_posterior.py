@@ -12,6 +12,7 @@ import pandas as pd
 from scipy.special import ndtri
 
 from mixedfit.arrays import Array
+from mixedfit.eb.parts import parts
 from mixedfit.eb.pieces import Pieces
 from mixedfit.eb.prior_mixtures import LaplaceMixture, MixturePrior, NormalMixture, UniformMixture
 from mixedfit.eb.shrinkage import Behaviour
@@ -45,9 +46,7 @@ def summarise_pieces(
         posterior variance over its sampling variance (Tweedie's formula, differentiated).
     """
     out = np.empty((len(_COLUMNS), len(s)))
-    step = max(1, _CHUNK // K)
-    for start in range(0, len(s), step):
-        part = slice(start, start + step)
+    for part in parts(len(s), K, _CHUNK):
         there = pieces(part)
         mean, variance = there.moments
         at_most = there.below(-centre[part])
@@ -89,8 +88,7 @@ class MixtureModel(Behaviour):
 
     @property
     def _parts(self) -> list[slice]:
-        step = max(1, _CHUNK // len(self.prior.weights))
-        return [slice(i, i + step) for i in range(0, len(self.y), step)]
+        return parts(len(self.y), len(self.prior.weights), _CHUNK)
 
     def posterior(self, level: float) -> dict[str, Array]:
         """Columns of the posterior table, each of shape (J,)."""

@@ -7,13 +7,14 @@ log-likelihood is within ``sum c * (max_k g_k - 1)`` of its maximum, where ``g_k
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import blas, lapack
 
 from mixedfit.arrays import Array, IntArray
+from mixedfit.eb.parts import parts
 from mixedfit.errors import ModelError
 
 __all__ = ["Rows", "Weights", "maximise_weights", "maximise_weights_in_chunks"]
@@ -104,7 +105,7 @@ def _derivatives(L: Array, w: Array, share: Array) -> tuple[Array, Array]:
     """``L' (c / f)`` and ``L' diag(c / f^2) L`` (its lower triangle), rows in chunks."""
     K = len(w)
     g, H = np.zeros(K), np.zeros((K, K), order="F")
-    for part in _parts(len(L), K):
+    for part in parts(len(L), K, _CHUNK):
         rows = L[part]
         inverse = 1.0 / (rows @ w)
         scaled = rows * (np.sqrt(share[part]) * inverse)[:, None]
@@ -168,13 +169,13 @@ def maximise_weights_in_chunks(
     start, bound = first.w, np.inf
     for _ in range(30):
         L = np.empty((n, len(active)))
-        for part in _parts(n, len(active)):
+        for part in parts(n, len(active), _CHUNK):
             L[part] = densities(part, active)
         solved = maximise_weights(L, 0.3 * gap / n, start[active])
         f = L @ solved.w
         del L
         g = np.zeros(K)
-        for part in _parts(n, K):
+        for part in parts(n, K, _CHUNK):
             g += (1.0 / f[part]) @ densities(part, None)
         g /= n
         start = np.zeros(K)
@@ -198,8 +199,3 @@ def _peaks(g: Array, tolerance: float) -> IntArray:
 def _with_neighbours(places: IntArray, K: int) -> IntArray:
     near = np.concatenate([places - 1, places, places + 1])
     return np.unique(near[(near >= 0) & (near < K)])
-
-
-def _parts(n: int, K: int) -> Iterator[slice]:
-    step = max(1, _CHUNK // K)
-    return (slice(start, min(start + step, n)) for start in range(0, n, step))

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from mixedfit.arrays import Array
+from mixedfit.eb.parts import parts
 
 __all__ = ["mixture_moments", "mixture_quantiles", "quantiles"]
 
@@ -50,10 +51,8 @@ def mixture_quantiles(
     array of shape (len(probabilities), J)
     """
     K, J = means.shape
-    size = max(1, _CHUNK // K)
     out = np.empty((len(probabilities), J))
-    for start in range(0, J, size):
-        part = slice(start, start + size)
+    for part in parts(J, K, _CHUNK):
         m, s = means[:, part], sds[:, part]
         floor = 1e-12 * (np.abs(m).max(axis=0) + s.max(axis=0)) + 1e-300
         s = np.maximum(s, floor)

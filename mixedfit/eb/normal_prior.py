@@ -28,6 +28,7 @@ from mixedfit.eb.hyperparameters import (
     size_of_tau,
 )
 from mixedfit.eb.mixtures import mixture_moments, mixture_quantiles
+from mixedfit.eb.parts import parts
 from mixedfit.eb.regression import regression_table
 from mixedfit.eb.shrinkage import Behaviour, Shrinkage
 from mixedfit.eb.tails import normal_density, student_quantile
@@ -256,7 +257,7 @@ class NormalModel(Behaviour):
         """Log posterior density of log tau, up to a constant; shape (K,)."""
         tau = np.exp(log_tau)
         out = np.empty(len(tau))
-        for part in _parts(len(tau), len(self.fit.data.y)):
+        for part in parts(len(tau), len(self.fit.data.y), _HELD):
             at = self.fit.units.at(tau[part] ** 2)
             information = (
                 np.log(at.score("reml")[2]) if options.prior == "reference" else np.zeros(1)
@@ -310,7 +311,7 @@ class NormalModel(Behaviour):
     def _solved(self, tau2: Array) -> tuple[Array, Array]:
         """Coefficients of Q and their covariances at each tau^2, (K, p) and (K, p, p)."""
         c, inverse = [], []
-        for part in _parts(len(tau2), len(self.fit.data.y)):
+        for part in parts(len(tau2), len(self.fit.data.y), _HELD):
             at = self.fit.units.at(tau2[part])
             c.append(at.c)
             inverse.append(at.inverse)
@@ -321,7 +322,7 @@ class NormalModel(Behaviour):
         tau2 = nodes.at**2
         c, inverse = self._solved(tau2)
         out = np.empty((6, len(units.v)))
-        for part in _parts(len(units.v), len(tau2)):
+        for part in parts(len(units.v), len(tau2), _HELD):
             v, y, Q = units.v[part], units.y[0, part], units.Q[part]
             toward = v / (v + tau2[:, None])
             leverage = np.einsum("kjp,jp->kj", Q[None] @ inverse, Q)
@@ -358,8 +359,8 @@ class NormalModel(Behaviour):
         fitted = at.c[0] @ units.Q.T
         sd = np.sqrt(units.v + self.fit.tau2)
         tau2, c = [], []
-        for part in _parts(options.n, len(fitted)):
-            n = len(range(*part.indices(options.n)))
+        for part in parts(options.n, len(fitted), _HELD):
+            n = part.stop - part.start
             simulated = units.with_estimates(fitted + sd * rng.standard_normal((n, len(sd))))
             again = estimate_tau2(simulated, self.fit.method)
             tau2.append(again)
@@ -371,7 +372,7 @@ class NormalModel(Behaviour):
         units = self.fit.units
         weights = np.full(len(tau2), 1.0 / len(tau2))
         out = np.empty((6, len(units.v)))
-        for part in _parts(len(units.v), len(tau2)):
+        for part in parts(len(units.v), len(tau2), _HELD):
             v, y = units.v[part], units.y[0, part]
             own = tau2[:, None] / (tau2[:, None] + v)
             centre = c @ units.Q[part].T
@@ -404,7 +405,7 @@ class NormalModel(Behaviour):
             noise = rng.standard_normal((n, p))
             c = solved[place] + np.einsum("npq,nq->np", roots[place], noise)
         out = rng.standard_normal((n, J))
-        for part in _parts(n, J):
+        for part in parts(n, J, _HELD):
             own = tau2[part, None] / (tau2[part, None] + units.v)
             centre = c[part] @ units.Q.T
             out[part] *= np.sqrt(own * units.v)
@@ -484,6 +485,8 @@ class NormalModel(Behaviour):
         return out
 
 
+# Numbers held at once where units meet many tau^2.
+_HELD = 4_000_000
 _COLUMNS = ("mean", "sd", "lower", "upper", "weight", "lfsr")
 
 
@@ -503,13 +506,3 @@ def _false_sign(weights: Array, means: Array, variances: Array) -> Array:
 
 def _tails(level: float) -> tuple[float, float]:
     return 0.5 * (1.0 - level), 0.5 * (1.0 + level)
-
-
-# Numbers held at once where units meet many tau^2.
-_HELD = 4_000_000
-
-
-def _parts(total: int, width: int) -> list[slice]:
-    """Slices of 0 to total with at most `_HELD` numbers when each has `width`."""
-    step = max(1, _HELD // max(width, 1))
-    return [slice(start, min(start + step, total)) for start in range(0, total, step)]

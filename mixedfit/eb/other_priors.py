@@ -13,6 +13,7 @@ from mixedfit.eb.estimates import Estimates, enough_units
 from mixedfit.eb.hyperparameters import Uncertainty, read_uncertainty
 from mixedfit.eb.mixture_posterior import MixtureModel
 from mixedfit.eb.mixture_weights import Weights, maximise_weights_in_chunks
+from mixedfit.eb.parts import parts
 from mixedfit.eb.prior_likelihood import SHAPES, PriorFit, fit_prior
 from mixedfit.eb.prior_mixtures import LaplaceMixture, MixturePrior, NormalMixture, UniformMixture
 from mixedfit.eb.prior_uncertainty import AveragedModel, averaged
@@ -137,8 +138,7 @@ def _solve(prior: MixturePrior, y: Array, s: Array) -> Weights:
     """Weights of the components that make the estimates likeliest."""
     K = len(prior.weights)
     top = np.empty(len(y))
-    for start in range(0, len(y), max(1, _CHUNK // K)):
-        part = slice(start, start + max(1, _CHUNK // K))
+    for part in parts(len(y), K, _CHUNK):
         top[part] = prior.log_components(y[part], s[part]).max(axis=1)
 
     def densities(rows: slice, columns: IntArray | None) -> Array:

@@ -16,6 +16,7 @@ from scipy.special import digamma, expit, gammaln, log_expit, logit
 
 from mixedfit.arrays import Array, BoolArray
 from mixedfit.eb.hyperparameters import size_of_tau
+from mixedfit.eb.parts import parts
 from mixedfit.eb.prior_mixtures import (
     LaplaceMixture,
     MixturePrior,
@@ -280,8 +281,7 @@ class MarginalLikelihood:
     def __call__(self, x: Array) -> tuple[float, Array]:
         theta, c = x[: self.m], x[self.m :]
         value, gradient = 0.0, np.zeros_like(x)
-        for start in range(0, len(self.y), _CHUNK):
-            part = slice(start, start + _CHUNK)
+        for part in parts(len(self.y), 1, _CHUNK):
             Q = self.Q[part]
             d = self.y[part] - Q @ c
             log_density, slopes, in_d = self.shape.evaluate(d, self.s[part], theta)

@@ -16,6 +16,7 @@ from mixedfit.eb.estimates import Estimates, read_standard_errors
 from mixedfit.eb.heterogeneity import Method, Units, tau2_se
 from mixedfit.eb.hyperparameters import Bootstrap, Uncertainty, read_uncertainty
 from mixedfit.eb.normal_prior import NormalModel, shrink_normal
+from mixedfit.eb.parts import parts
 from mixedfit.eb.shrinkage import Shrinkage
 from mixedfit.errors import DataError, FormulaError, check_level
 from mixedfit.formula import parse
@@ -199,9 +200,7 @@ def bootstrap_mse(model: NormalModel) -> Array:
     mean, _ = fit.at.posterior()
     again = np.zeros_like(v)
     moved = np.zeros_like(v)
-    size = max(1, 2_000_000 // len(v))
-    for start in range(0, len(tau2), size):
-        part = slice(start, start + size)
+    for part in parts(len(tau2), len(v), 2_000_000):
         toward = v / (v + tau2[part, None])
         there = y - toward * (y - c[part] @ fit.units.Q.T)
         again += known(tau2[part]).sum(axis=0)
