@@ -366,7 +366,7 @@ class CountBehaviour(Behaviour):
 
     def predict(self, X: Any, level: float) -> pd.DataFrame:
         units = self.data.likelihood
-        rows = self._rows(X)
+        rows = read_new(self.data.names, X)
         p = len(self.fit.b)
         eta = rows @ self.fit.b
         V = np.zeros((p, p)) if self.stated else self.fit.covariance[:p, :p]
@@ -415,16 +415,6 @@ class CountBehaviour(Behaviour):
         eta = np.full_like(y, self.fit.b[0])
         boundary = self.fit.boundary
         return np.exp(units.limit(eta)[0] if boundary else units.pieces(eta, self.fit.c).value)
-
-    def _rows(self, X: Any) -> Array:
-        if not self.data.has_covariates:
-            if X is not None:
-                raise DataError("the model has no covariates; leave X out")
-            return np.ones((1, 1))
-        if X is None:
-            names = ", ".join(self.data.names[1:])
-            raise DataError(f"the model has covariates; give X with {names}")
-        return read_new(X, self.data.names)
 
     def prior_density(self, values: Array) -> Array:
         if self.data.has_covariates:

@@ -107,7 +107,7 @@ def normal_means(
     """
     check_level(level)
     data = read_estimates(estimate, se, X, labels)
-    encode = partial(_encode, data.names)
+    encode = partial(read_new, data.names)
     if isinstance(prior, Normal):
         if X is not None:
             raise DataError("a stated prior has a stated mean; leave X out")
@@ -163,17 +163,6 @@ def _stated_mode(mode: Any) -> float | None:
     if isinstance(mode, numbers.Real) and np.isfinite(float(mode)):
         return float(mode)
     raise DataError(f"mode must be a finite number or 'estimate', not {mode!r}")
-
-
-def _encode(names: tuple[str, ...], new: Any) -> Array:
-    """Rows of X for new units of a model with these columns."""
-    if len(names) == 1:
-        if new is not None:
-            raise DataError("the model has no covariates; leave X out")
-        return np.ones((1, 1))
-    if new is None:
-        raise DataError(f"the model has covariates; give X with {', '.join(names[1:])}")
-    return read_new(new, names)
 
 
 class _Stated(Behaviour):

@@ -52,9 +52,18 @@ def new_unit_table(mean: float, variance: float, tau2: float, level: float) -> p
     )
 
 
-def read_new(new: Any, names: tuple[str, ...]) -> Array:
-    """Rows of X for new units: columns by name from a frame, by place from an array."""
+def read_new(names: tuple[str, ...], new: Any) -> Array:
+    """Rows of X for new units of a model with these columns, the intercept first.
+
+    Columns are found by name in a frame, by place in an array; without covariates new is None.
+    """
     wanted = list(names[1:])
+    if not wanted:
+        if new is not None:
+            raise DataError("the model has no covariates; leave X out")
+        return np.ones((1, 1))
+    if new is None:
+        raise DataError(f"the model has covariates; give X with {', '.join(wanted)}")
     if hasattr(new, "columns") or isinstance(new, dict):
         frame = covariate_frame(new)
         missing = [name for name in wanted if name not in frame]
