@@ -33,6 +33,7 @@ from mixedfit.eb.hyperparameters import (
     read_uncertainty,
 )
 from mixedfit.eb.regression import read_new, regression_table
+from mixedfit.eb.sensitivity import Answer, sensitivity_table
 from mixedfit.eb.shrinkage import Behaviour, Shrinkage
 from mixedfit.eb.units import counted
 from mixedfit.errors import DataError, ModelError
@@ -391,12 +392,19 @@ class CountBehaviour(Behaviour):
     def sizes(self) -> tuple[str, Array]:
         return "Trials" if _is_beta(self.data) else "Exposure", self.data.likelihood.n
 
+    @property
+    def _relative_sd(self) -> float:
+        """The prior's relative standard deviation at the estimate; 0 when it is a point."""
+        if self.fit.boundary:
+            return 0.0
+        return float(self.data.likelihood.spread(np.array([self.fit.c]))[0][0])
+
     def raw_limits(self, size: Array, level: float) -> tuple[Array, Array]:
         # The marginal law of a raw proportion or rate, as the conjugate law with its moments; where
         # no event, or nothing but events, is likelier than the tail, the limit is that extreme.
         units = self.data.likelihood
         mean = float(units.inverse_link(self.fit.b[:1])[0])
-        prior = 0.0 if self.fit.boundary else float(units.spread(np.array([self.fit.c]))[0][0]) ** 2
+        prior = self._relative_sd**2
         if _is_beta(self.data):
             variance = mean * (1.0 - mean) * (prior + (1.0 - prior) / size)
         else:
@@ -429,35 +437,21 @@ class CountBehaviour(Behaviour):
         if self.stated:
             return super().prior_sensitivity(level)
         units, _ = self.data.distinct
-        plain = replace(self, how="plugin")
-        plugin = plain.moments(level)
-        s = float(units.spread(np.array([min(self.fit.c, 700.0)]))[0][0])
-        missing = (s if not self.fit.boundary else 0.0, np.nan, np.nan)
-        rows = [("plug-in", np.nan, *missing, *_sizes(plugin, plugin))]
+        plain = replace(self, how="plugin").moments(level)
+        plugin = Answer(
+            "plug-in", np.nan, np.array([self._relative_sd, np.nan, np.nan]), vars(plain)
+        )
         given = self.how.scale if isinstance(self.how, Integrate) else None
+        answers = []
         for prior in _HYPERPRIORS:
             integrated = replace(self, how=Integrate(prior, given))
             nodes = Nodes(units.spread(integrated.nodes.c)[0], integrated.nodes.weights)
             tail = 0.5 * (1.0 - level)
             limits = nodes.quantile(np.array([0.5, tail, 1.0 - tail]))
             scale = (given or 1.0) if prior.startswith("half") else np.nan
-            rows.append((prior, scale, *limits, *_sizes(integrated.moments(level), plugin)))
-        names = ["hyperprior", "scale", "relative_sd", "relative_sd_lower", "relative_sd_upper"]
-        names += ["mean_sd", "mean_width", "sd_ratio", "largest_shift"]
-        return pd.DataFrame(rows, columns=names)
+            answers.append(Answer(prior, scale, limits, vars(integrated.moments(level))))
+        return sensitivity_table("relative_sd", plugin, answers)
 
 
 def _one_node(x: Array) -> CountNodes:
     return CountNodes(x[None, :-1], x[-1:], np.ones(1))
-
-
-def _sizes(moments: Moments, plugin: Moments) -> tuple[float, float, float, float]:
-    """Mean sd, mean width, mean ratio of sds to plug-in, largest shift of a mean."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.where(moments.sd == plugin.sd, 1.0, moments.sd / plugin.sd).mean()
-    return (
-        float(moments.sd.mean()),
-        float((moments.upper - moments.lower).mean()),
-        float(ratio),
-        float(np.abs(moments.mean - plugin.mean).max()),
-    )

@@ -30,6 +30,7 @@ from mixedfit.eb.hyperparameters import (
 from mixedfit.eb.mixtures import mixture_moments, mixture_quantiles
 from mixedfit.eb.parts import parts
 from mixedfit.eb.regression import regression_table
+from mixedfit.eb.sensitivity import Answer, sensitivity_table
 from mixedfit.eb.shrinkage import Behaviour, Shrinkage
 from mixedfit.eb.tails import normal_density, student_quantile
 from mixedfit.errors import DataError, ModelError
@@ -442,30 +443,17 @@ class NormalModel(Behaviour):
         return normal_density(values, float(self.fit.b[0]), float(np.sqrt(self.fit.tau2)))
 
     def prior_sensitivity(self, level: float) -> pd.DataFrame:
-        plugin, variance = self.fit.posterior()
-        sd = np.sqrt(variance)
-        half = self.fit.critical(level) * sd
-        missing = np.full(3, np.nan)
-        missing[0] = np.sqrt(self.fit.tau2)
-        rows = [("plug-in", np.nan, *missing, sd.mean(), 2.0 * half.mean(), 1.0, 0.0)]
+        at_estimate = np.array([np.sqrt(self.fit.tau2), np.nan, np.nan])
+        plain = NormalModel(self.fit, "plugin", self.encode).posterior(level)
+        given = self.uncertainty.scale if isinstance(self.uncertainty, Integrate) else None
+        answers = []
         for prior in HYPERPRIORS:
-            scale = (
-                self.uncertainty.scale
-                if isinstance(self.uncertainty, Integrate) and self.uncertainty.scale is not None
-                else None
-            )
-            options = Integrate(prior, scale)
+            options = Integrate(prior, given)
             nodes = self.tau_nodes(options)
-            there = self._integrated(nodes, level)
-            shown = self.hyperprior_scale(options) if prior.startswith("half") else np.nan
+            scale = self.hyperprior_scale(options) if prior.startswith("half") else np.nan
             tau = nodes.quantile(np.array([0.5, *_tails(level)]))
-            width = float((there["upper"] - there["lower"]).mean())
-            shift = float(np.abs(there["mean"] - plugin).max())
-            ratio = float((there["sd"] / sd).mean())
-            rows.append((prior, shown, *tau, there["sd"].mean(), width, ratio, shift))
-        names = ["hyperprior", "scale", "tau", "tau_lower", "tau_upper"]
-        names += ["mean_sd", "mean_width", "sd_ratio", "largest_shift"]
-        return pd.DataFrame(rows, columns=names)
+            answers.append(Answer(prior, scale, tau, self._integrated(nodes, level)))
+        return sensitivity_table("tau", Answer("plug-in", np.nan, at_estimate, plain), answers)
 
     def notes(self, level: float) -> list[str]:
         """Sentences about the fit."""

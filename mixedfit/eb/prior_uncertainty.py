@@ -13,6 +13,7 @@ from mixedfit.eb.hyperparameters import (
     Bootstrap,
     Hyperprior,
     Integrate,
+    Nodes,
     log_hyperprior,
     nodes_on_line,
     nodes_on_plane,
@@ -21,6 +22,7 @@ from mixedfit.eb.mixture_posterior import MixtureModel, summarise_pieces
 from mixedfit.eb.pieces import Pieces
 from mixedfit.eb.prior_likelihood import PriorFit, fit_prior
 from mixedfit.eb.prior_mixtures import MixturePrior
+from mixedfit.eb.sensitivity import Answer, sensitivity_table
 from mixedfit.eb.shrinkage import Behaviour
 from mixedfit.errors import DataError, ModelError
 
@@ -271,31 +273,15 @@ def _stacked(stack: list[Pieces]) -> Pieces:
 
 
 def _sensitivity(fit: PriorFit, plain: MixtureModel, level: float) -> pd.DataFrame:
-    base = plain.posterior(level)
-    width = float((base["upper"] - base["lower"]).mean())
-    here = _scale(fit, fit.x)
-    rows: list[tuple[Any, ...]] = [
-        ("plug-in", np.nan, here, np.nan, np.nan, base["sd"].mean(), width, 1.0, 0.0)
-    ]
+    at_estimate = np.array([_scale(fit, fit.x), np.nan, np.nan])
+    plugin = Answer("plug-in", np.nan, at_estimate, plain.posterior(level))
+    answers = []
     for prior in _HYPERPRIORS:
         model = averaged(fit, plain, Integrate(prior))
         assert isinstance(model, AveragedModel)
-        there = model.posterior(level)
-        order = np.argsort(model.scales)
-        total = np.cumsum(model.weights[order]) - 0.5 * model.weights[order]
-        tau = np.interp([0.5, 0.5 - 0.5 * level, 0.5 + 0.5 * level], total, model.scales[order])
-        shown = fit.likelihood.scale if prior.startswith("half") else np.nan
-        rows.append(
-            (
-                prior,
-                shown,
-                *tau,
-                there["sd"].mean(),
-                float((there["upper"] - there["lower"]).mean()),
-                float((there["sd"] / np.maximum(base["sd"], 1e-300)).mean()),
-                float(np.abs(there["mean"] - base["mean"]).max()),
-            )
-        )
-    names = ["hyperprior", "scale", "tau", "tau_lower", "tau_upper"]
-    names += ["mean_sd", "mean_width", "sd_ratio", "largest_shift"]
-    return pd.DataFrame(rows, columns=names)
+        tail = 0.5 * (1.0 - level)
+        nodes = Nodes(model.scales, model.weights)
+        limits = nodes.quantile(np.array([0.5, tail, 1.0 - tail]))
+        scale = fit.likelihood.scale if prior.startswith("half") else np.nan
+        answers.append(Answer(prior, scale, limits, model.posterior(level)))
+    return sensitivity_table("tau", plugin, answers)
