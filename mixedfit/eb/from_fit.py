@@ -412,7 +412,7 @@ class _OfLevels(Behaviour):
         row = levels.fixed_rows[a]
         variance = levels.fit.estimate.sigma**2 * float(row @ P @ row)
         tau2 = float(levels.fit.estimate.covariances[levels.f][a, a])
-        return new_unit_table(float(levels.population[a]), variance, tau2, level)
+        return new_unit_table(levels.population[a], variance, tau2, level)
 
     def prior_density(self, values: Array) -> Array:
         if len(self.columns) > 1:

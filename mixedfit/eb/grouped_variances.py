@@ -341,7 +341,7 @@ class _Means(Behaviour):
         if X is not None:
             raise DataError("the model has no covariates; leave X out")
         variance = np.nan_to_num(self.fit.covariance[0, 0])
-        return new_unit_table(self.fit.h.mu, float(variance), self.fit.h.tau2, level)
+        return new_unit_table(self.fit.h.mu, variance, self.fit.h.tau2, level)
 
     def prior_density(self, values: Array) -> Array:
         if self.fit.h.tau2 == 0.0:

@@ -17,7 +17,7 @@ from mixedfit.eb.hyperparameters import Uncertainty, read_uncertainty
 from mixedfit.eb.normal_prior import read_method, shrink_normal
 from mixedfit.eb.other_priors import MIXTURES, PRIORS, shrink_mixture, shrink_shape
 from mixedfit.eb.prior import Normal
-from mixedfit.eb.regression import read_new, regression_table
+from mixedfit.eb.regression import new_unit_table, read_new, regression_table
 from mixedfit.eb.shrinkage import Behaviour, Shrinkage
 from mixedfit.eb.tails import normal_density
 from mixedfit.errors import DataError, check_count, check_level
@@ -178,18 +178,7 @@ class _Stated(Behaviour):
     def predict(self, X: Any, level: float) -> pd.DataFrame:
         if X is not None:
             raise DataError("a stated prior has no covariates; leave X out")
-        half = ndtri(0.5 + 0.5 * level) * np.sqrt(self.prior.variance)
-        m = self.prior.mean
-        return pd.DataFrame(
-            {
-                "estimate": [m],
-                "se": [0.0],
-                "lower": [m],
-                "upper": [m],
-                "prediction_lower": [m - half],
-                "prediction_upper": [m + half],
-            }
-        )
+        return new_unit_table(self.prior.mean, 0.0, self.prior.variance, level)
 
     def prior_density(self, values: Array) -> Array:
         return normal_density(values, self.prior.mean, float(np.sqrt(self.prior.variance)))

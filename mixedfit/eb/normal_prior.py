@@ -29,7 +29,7 @@ from mixedfit.eb.hyperparameters import (
 )
 from mixedfit.eb.mixtures import mixture_moments, mixture_quantiles
 from mixedfit.eb.parts import parts
-from mixedfit.eb.regression import regression_table
+from mixedfit.eb.regression import new_unit_table, regression_table
 from mixedfit.eb.sensitivity import Answer, sensitivity_table
 from mixedfit.eb.shrinkage import Behaviour, Shrinkage
 from mixedfit.eb.tails import normal_density, student_quantile
@@ -417,18 +417,7 @@ class NormalModel(Behaviour):
         rows = self.encode(X)
         estimate = rows @ self.fit.b
         variance = np.einsum("mp,pq,mq->m", rows, self.fit.b_covariance, rows)
-        critical = self.fit.critical(level)
-        half, wide = critical * np.sqrt(variance), critical * np.sqrt(variance + self.fit.tau2)
-        return pd.DataFrame(
-            {
-                "estimate": estimate,
-                "se": np.sqrt(variance),
-                "lower": estimate - half,
-                "upper": estimate + half,
-                "prediction_lower": estimate - wide,
-                "prediction_upper": estimate + wide,
-            }
-        )
+        return new_unit_table(estimate, variance, self.fit.tau2, level, self.fit.test_df)
 
     def prior_points(self) -> tuple[Array, Array]:
         at = self.fit.b[: 1 if self.fit.tau2 == 0.0 and len(self.fit.b) == 1 else 0]

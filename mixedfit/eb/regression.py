@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from mixedfit.arrays import Array
 from mixedfit.eb.tails import student_quantile, two_sided
@@ -36,18 +37,22 @@ def regression_table(
     )
 
 
-def new_unit_table(mean: float, variance: float, tau2: float, level: float) -> pd.DataFrame:
-    """A normal prior's mean with its error variance, and where a new unit's value will be."""
-    z = student_quantile(0.5 + 0.5 * level, np.inf)
-    se, spread = np.sqrt(variance), np.sqrt(variance + tau2)
+def new_unit_table(
+    mean: ArrayLike, variance: ArrayLike, tau2: float, level: float, df: float = np.inf
+) -> pd.DataFrame:
+    """Means of a normal prior with their error variances, and where new units' values will be."""
+    centre = np.atleast_1d(np.asarray(mean, dtype=float))
+    error = np.atleast_1d(np.asarray(variance, dtype=float))
+    critical = student_quantile(0.5 + 0.5 * level, df)
+    se, spread = np.sqrt(error), np.sqrt(error + tau2)
     return pd.DataFrame(
         {
-            "estimate": [mean],
-            "se": [se],
-            "lower": [mean - z * se],
-            "upper": [mean + z * se],
-            "prediction_lower": [mean - z * spread],
-            "prediction_upper": [mean + z * spread],
+            "estimate": centre,
+            "se": se,
+            "lower": centre - critical * se,
+            "upper": centre + critical * se,
+            "prediction_lower": centre - critical * spread,
+            "prediction_upper": centre + critical * spread,
         }
     )
 
