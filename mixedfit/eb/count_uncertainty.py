@@ -21,8 +21,9 @@ from mixedfit.eb.hyperparameters import (
     Nodes,
     log_hyperprior,
     nodes_on_line,
+    refits,
 )
-from mixedfit.errors import DataError, ModelError
+from mixedfit.errors import DataError
 
 __all__ = ["CountNodes", "bootstrap_nodes", "integration_nodes", "plugin_node"]
 
@@ -60,20 +61,12 @@ def bootstrap_nodes(
 
     Data sets without a maximum, such as those without any event, are drawn again.
     """
-    rng = np.random.default_rng(options.seed)
     start = (fit.b, min(fit.c, 10.0))
-    fits: list[CountFit] = []
-    failed = 0
-    while len(fits) < options.n:
-        try:
-            fits.append(maximise(simulate(rng), start))
-        except (ModelError, np.linalg.LinAlgError):
-            failed += 1
-            if failed > options.n:
-                raise ModelError(
-                    "most data sets simulated from the fitted model have no maximum: too few "
-                    "events for the bootstrap; use uncertainty='integrate'"
-                ) from None
+    fits = refits(
+        lambda rng: maximise(simulate(rng), start),
+        options,
+        "there are too few events for the bootstrap: use uncertainty='integrate'",
+    )
     b = np.array([refit.b for refit in fits])
     c = np.minimum([refit.c for refit in fits], _TIGHTEST)
     return CountNodes(b, c, np.full(options.n, 1.0 / options.n))

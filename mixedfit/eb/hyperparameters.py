@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -28,9 +28,11 @@ __all__ = [
     "nodes_on_line",
     "nodes_on_plane",
     "read_uncertainty",
+    "refits",
     "size_of_tau",
 ]
 
+Refit = TypeVar("Refit")
 Hyperprior = Literal["flat", "half-normal", "half-cauchy", "reference"]
 HYPERPRIORS: tuple[Hyperprior, ...] = ("flat", "half-cauchy", "half-normal", "reference")
 # The density is followed down to exp(-18) of its height: what lies beyond is below 1e-7.
@@ -136,6 +138,39 @@ class Nodes:
         order = np.argsort(values)
         cumulative = np.cumsum(self.weights[order]) - 0.5 * self.weights[order]
         return np.interp(probabilities, cumulative, values[order])
+
+
+def refits(
+    refit: Callable[[np.random.Generator], Refit], options: Bootstrap, remedy: str
+) -> list[Refit]:
+    """Refits of simulated data sets; those without a maximum are drawn again.
+
+    Parameters
+    ----------
+    refit : function of a Generator
+        Simulates a data set and fits it, or raises.
+    options : Bootstrap
+    remedy : str
+        What to do where most data sets have no maximum.
+
+    Raises
+    ------
+    ModelError
+        If more data sets fail than were asked for.
+    """
+    rng = np.random.default_rng(options.seed)
+    fits: list[Refit] = []
+    failed = 0
+    while len(fits) < options.n:
+        try:
+            fits.append(refit(rng))
+        except (ModelError, np.linalg.LinAlgError):
+            failed += 1
+            if failed > options.n:
+                raise ModelError(
+                    f"most data sets simulated from the fitted prior have no maximum; {remedy}"
+                ) from None
+    return fits
 
 
 def size_of_tau(spread: float, se: Array) -> float:

@@ -14,7 +14,13 @@ from scipy import special
 
 from mixedfit.arrays import Array
 from mixedfit.eb.conjugate import BetaLaw, Moments, summarise_mixture
-from mixedfit.eb.hyperparameters import Bootstrap, Integrate, Uncertainty, read_uncertainty
+from mixedfit.eb.hyperparameters import (
+    Bootstrap,
+    Integrate,
+    Uncertainty,
+    read_uncertainty,
+    refits,
+)
 from mixedfit.eb.prior import Dirichlet
 from mixedfit.eb.regression import regression_table
 from mixedfit.eb.rising import log_rising_excess
@@ -189,6 +195,18 @@ def _fit(
         alpha = np.array(prior.alpha, dtype=float)
         total = float(alpha.sum())
         return DirichletFit(alpha / total, total, nothing, _value(alpha, y))
+    _check_estimable(y, categories)
+    seen = y.sum(axis=1) > 0.0
+    if method == "moments":
+        if how == "laplace":
+            raise DataError("uncertainty='laplace' needs method='ml'")
+        shares, weight = _moments(y[seen])
+        return DirichletFit(shares, weight, nothing, _value_of(shares, weight, y))
+    return maximise_shares(y[seen])
+
+
+def _check_estimable(y: Array, categories: list[str]) -> None:
+    """Refuse counts from which no prior can be learned, saying what to do."""
     seen = y.sum(axis=1) > 0.0
     if seen.sum() < 2:
         raise ModelError(
@@ -206,12 +224,6 @@ def _fit(
             "every unit has counts in one category only, so all alphas go to 0; state a prior, "
             "prior=mf.eb.Dirichlet(...)"
         )
-    if method == "moments":
-        if how == "laplace":
-            raise DataError("uncertainty='laplace' needs method='ml'")
-        shares, weight = _moments(y[seen])
-        return DirichletFit(shares, weight, nothing, _value_of(shares, weight, y))
-    return maximise_shares(y[seen])
 
 
 def _moments(y: Array) -> tuple[Array, float]:
@@ -383,24 +395,19 @@ class _Shares(Behaviour):
         """Alpha (B, K) at points with weights (B,)."""
         if not isinstance(self.how, Bootstrap):
             return self.fit.alpha[None], np.ones(1)
-        rng = np.random.default_rng(self.how.seed)
         n = self.y.sum(axis=1).astype(np.int64)
-        alphas: list[Array] = []
-        tries = 0
-        while len(alphas) < self.how.n:
-            tries += 1
-            if tries > 2 * self.how.n:
-                raise ModelError(
-                    "most data sets simulated from the fitted prior lack a category; the "
-                    "bootstrap needs more counts: use uncertainty='laplace'"
-                )
+        categories = [str(k) for k in range(self.y.shape[1])]
+
+        def refit(rng: np.random.Generator) -> Array:
             p = self.fit.shares
             if np.isfinite(self.fit.weight):
                 p = rng.dirichlet(self.fit.alpha, size=len(n))
             y = rng.multinomial(n, p).astype(float)
-            if (y.sum(axis=0) > 0.0).all() and ((y > 0.0).sum(axis=1) > 1).any():
-                alphas.append(maximise_shares(y[n > 0], self.fit.alpha).alpha)
-        return np.array(alphas), np.full(self.how.n, 1.0 / self.how.n)
+            _check_estimable(y, categories)
+            return maximise_shares(y[n > 0], self.fit.alpha).alpha
+
+        remedy = "there are too few counts for the bootstrap: use uncertainty='laplace'"
+        return np.array(refits(refit, self.how, remedy)), np.full(self.how.n, 1.0 / self.how.n)
 
     def moments(self, level: float) -> Moments:
         """Marginal posterior moments of every share."""
