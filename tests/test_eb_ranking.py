@@ -2,10 +2,8 @@
 
 import numpy as np
 import pandas as pd
-import pytest
 
 from mixedfit.eb.ranking import ranks_from_draws
-from mixedfit.errors import DataError
 
 
 def test_ranks_are_counted():
@@ -30,9 +28,3 @@ def test_the_credible_set_holds_the_top_with_its_probability():
         weakest = table.index[chosen][table.loc[chosen, "p_top"].argmin()]
         chosen[weakest] = False
         assert chosen[top].all(axis=1).mean() < 0.9
-
-
-def test_too_many_ranks_are_refused_before_they_are_made(monkeypatch):
-    monkeypatch.setattr("mixedfit.eb.ranking._LARGEST", 10)
-    with pytest.raises(DataError, match="at most 2 draws"):
-        RESULT.rank(n=4)

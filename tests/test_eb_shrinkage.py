@@ -121,3 +121,9 @@ def test_what_cannot_be_ranked_is_refused_before_anything_is_drawn():
             many.rank(k=k)
     with pytest.raises(DataError, match="draws of 4 units are too many"):
         many.rank(n=100_000_000)
+
+
+def test_too_many_ranks_are_refused_before_they_are_made(monkeypatch):
+    monkeypatch.setattr("mixedfit.eb.ranking._LARGEST", 10)
+    with pytest.raises(DataError, match="at most 2 draws"):
+        RESULT.rank(n=4)
