@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mixedfit as mf
-from mixedfit.errors import DataError
+from mixedfit.errors import DataError, ModelError
 from tests.eb_cases import ERRORS, SCHOOLS
 from tests.references import data, ids, reference
 from tests.test_eb_heterogeneity import NAMES
