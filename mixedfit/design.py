@@ -404,18 +404,13 @@ def _variables(formula: Formula) -> list[str]:
 
 
 def _covariates(frame: Frame, formula: Formula, offsets: tuple[Expression, ...] | None) -> Frame:
-    """Own copies of the columns that the mean reads."""
+    """The columns that the mean reads."""
     names = dict.fromkeys(
         name
         for expression in (formula.fixed, *(offsets or ()))
         for name in sorted(variables(expression.text))
-        if name in frame.columns
     )
-    own = {
-        name: column if isinstance(column := frame[name], Labels) else column.copy()
-        for name in names
-    }
-    return Frame(frame.n, own)
+    return Frame(frame.n, {name: frame[name] for name in names})
 
 
 def _codings(
@@ -445,7 +440,7 @@ def _codings(
                 )
             codings[name] = _CONTRASTS[contrast]
             continue
-        matrix = np.asarray(contrast, dtype=float)
+        matrix = np.array(contrast, dtype=float)
         J = len(_labels(name, frame).levels)
         if matrix.ndim != 2 or matrix.shape[0] != J or matrix.shape[1] >= J:
             raise DataError(

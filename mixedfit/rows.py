@@ -53,7 +53,7 @@ class UsedRows:
     Attributes
     ----------
     frame : Frame
-        The model's columns in those rows.
+        Own copies of the model's columns in those rows.
     positions : int array of shape (n,) or None
         Their places in the data; None where all are used.
     total : int
@@ -115,11 +115,9 @@ def use_rows(data: Any, names: list[str], options: RowOptions) -> UsedRows:
     n_subset = int(keep.sum())
     keep = _complete(frame, given, keep, options.na_action)
     n_missing = n_subset - int(keep.sum())
-    positions = None
-    if not keep.all():
-        positions = np.flatnonzero(keep)
-        frame = frame.take(keep)
-        given = {what: values[keep] for what, values in given.items()}
+    positions = None if keep.all() else np.flatnonzero(keep)
+    frame = frame.take(keep)  # copies: what the caller changes later does not reach the fit
+    given = {what: values[keep] for what, values in given.items()}
     for what, expression in expressions.items():
         if isinstance(expression, Expression):
             given[what] = evaluate(expression, frame, what)

@@ -5,12 +5,14 @@ import pandas as pd
 import polars as pl
 import pytest
 
+from mixedfit.correlation import CorAR1
 from mixedfit.covariance import AR1, CompoundSymmetry, Diagonal, Unstructured
-from mixedfit.design import Design
+from mixedfit.design import Design, ResidualSpec
 from mixedfit.errors import DataError, ModelError
 from mixedfit.formula import parse
 from mixedfit.frames import read_frame
 from mixedfit.rows import RowOptions
+from mixedfit.variance_function import VarPower
 from tests.cases import frame
 
 
@@ -222,3 +224,27 @@ def test_contrasts_that_do_not_fit(contrasts, message):
     with pytest.raises(DataError) as raised:
         build("y ~ f + x + (1 | g)", contrasts=contrasts)
     assert message in str(raised.value)
+
+
+def test_what_the_caller_changes_later_does_not_reach_the_fit():
+    data = {
+        "y": np.array([1.0, 3.0, 2.0, 5.0, 4.0, 6.5, 5.0, 8.0]),
+        "x": np.array([0.0, 1.0, 2.0, 3.0, 0.0, 1.0, 2.0, 3.0]),
+        "g": np.repeat([1, 2], 4),
+        "w": np.linspace(1.0, 2.0, 8),
+        "o": np.linspace(0.0, 1.0, 8),
+    }
+    given = {name: column.copy() for name, column in data.items()}
+    spec = ResidualSpec(CorAR1(form="~ x | g"), VarPower(form="~ w"))
+    rows = RowOptions(weights=given["w"], offset="o")
+    design = Design.build(parse("y ~ x + offset(o) + (1 | g)"), given, rows, residual=spec)
+    same = Design.build(parse("y ~ x + offset(o) + (1 | g)"), data, rows, residual=spec)
+    for column in given.values():
+        column[:] = 0
+    for name in ("y", "X", "weights", "offset"):
+        np.testing.assert_array_equal(getattr(design, name), getattr(same, name))
+    np.testing.assert_array_equal(design.factors[0].codes, same.factors[0].codes)
+    for name in ("x", "o"):
+        np.testing.assert_array_equal(design.frame[name], same.frame[name])
+    for name in ("x", "g", "w"):
+        np.testing.assert_array_equal(design.residual.columns[name], same.residual.columns[name])

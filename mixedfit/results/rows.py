@@ -196,7 +196,7 @@ class Rows(FittedModel):
         MixedResults
         """
         try:
-            values = np.asarray(y, dtype=float)
+            values = np.array(y, dtype=float)
         except (TypeError, ValueError):
             raise DataError("the response must be numbers, one for each row used") from None
         if values.shape != (self.nobs,):
