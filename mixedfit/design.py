@@ -20,7 +20,7 @@ from mixedfit.arrays import Array, IntArray
 from mixedfit.covariance import AR1, CompoundSymmetry, Diagonal, Structure, Unstructured
 from mixedfit.errors import DataError, ModelError
 from mixedfit.formula import Expression, Formula, RandomEffect, with_contrasts
-from mixedfit.frames import Frame, Labels
+from mixedfit.frames import Frame, Labels, combinations
 from mixedfit.linalg import independent_columns
 from mixedfit.matrices import CONTRASTS, Recipe, evaluate, variables
 from mixedfit.residual import (
@@ -81,18 +81,10 @@ class GroupingFactor:
             levels = columns[0].levels
             levels = levels if levels.name == names[0] else levels.rename(names[0])
             return cls(names, columns[0].codes, levels)
-        key = columns[0].codes.astype(np.int64)
-        for column in columns[1:]:
-            key = key * len(column.levels) + column.codes
-        codes, found = pd.factorize(key, sort=True)
-        parts: list[Any] = []
-        for column in reversed(columns[1:]):
-            found, part = np.divmod(found, len(column.levels))
-            parts.append(part)
-        parts.append(found)
+        codes, places = combinations(columns)
         labels: list[Any] = [column.levels for column in columns]
-        levels = pd.MultiIndex(levels=labels, codes=parts[::-1], names=list(names))
-        return cls(names, codes, levels)
+        own: list[Any] = list(places)
+        return cls(names, codes, pd.MultiIndex(levels=labels, codes=own, names=list(names)))
 
     def encode(self, frame: Frame) -> IntArray:
         """Levels of other rows, shape (m,); -1 where the fit did not have the level."""
@@ -109,17 +101,11 @@ class GroupingFactor:
 
 
 def _labels(name: str, frame: Frame) -> Labels:
-    """A grouping column as labels; whole numbers stay whole."""
-    column = frame[name]
-    if isinstance(column, Labels):
-        return column
-    codes, levels = pd.factorize(column, sort=True)
-    if levels.dtype.kind == "f":
-        if not np.isfinite(levels).all():
-            raise DataError(f"grouping column {name!r} holds infinite values")
-        if np.all(levels == np.round(levels)):
-            levels = levels.astype(np.int64)
-    return Labels(codes, pd.Index(levels))
+    """A grouping column as labels."""
+    labels = Labels.of(frame[name])
+    if labels.levels.dtype.kind == "f" and not np.isfinite(labels.levels).all():
+        raise DataError(f"grouping column {name!r} holds infinite values")
+    return labels
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ through narwhals. Only the columns asked for are touched, and nothing of the cal
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -19,7 +19,16 @@ from numpy.typing import NDArray
 from mixedfit.arrays import IntArray
 from mixedfit.errors import DataError
 
-__all__ = ["Column", "Frame", "Labels", "column_names", "number_of_rows", "read_frame"]
+__all__ = [
+    "Column",
+    "Frame",
+    "Labels",
+    "column_names",
+    "combinations",
+    "label_text",
+    "number_of_rows",
+    "read_frame",
+]
 
 
 @dataclass(frozen=True)
@@ -39,8 +48,23 @@ class Labels:
     levels: pd.Index
     ordered: bool = False
 
-    def take(self, rows: NDArray[np.bool_] | slice) -> Labels:
-        """The rows where a mask is true, or those of a slice."""
+    @classmethod
+    def of(cls, column: Column) -> Labels:
+        """A column as labels: numbers and truth values in their order, whole numbers as such."""
+        if isinstance(column, Labels):
+            return column
+        codes, levels = pd.factorize(column, sort=True)
+        if levels.dtype.kind == "f" and np.all(np.isfinite(levels) & (levels == np.round(levels))):
+            levels = levels.astype(np.int64)
+        return cls(codes, pd.Index(levels))
+
+    @property
+    def texts(self) -> list[str]:
+        """The levels as text."""
+        return [label_text(level) for level in self.levels]
+
+    def take(self, rows: NDArray[np.bool_] | IntArray | slice) -> Labels:
+        """The rows where a mask is true, those of a slice, or those of places, in their order."""
         return Labels(self.codes[rows], self.levels, self.ordered)
 
     def used(self) -> Labels:
@@ -73,7 +97,41 @@ Column: TypeAlias = NDArray[Any] | Labels
 
 
 def _as_text(levels: pd.Index) -> pd.Index:
-    return pd.Index([f"{v:g}" if isinstance(v, float) else str(v) for v in levels], dtype=object)
+    return pd.Index([label_text(level) for level in levels], dtype=object)
+
+
+def label_text(value: Any) -> str:
+    """A level as text: numbers with all the digits they hold, whole ones without a point.
+
+    Examples
+    --------
+    >>> label_text(308.0), label_text(10000001.5), label_text("a")
+    ('308', '10000001.5', 'a')
+    """
+    if isinstance(value, float | np.floating):
+        return f"{value:.{np.finfo(value).precision}g}"
+    return str(value)
+
+
+def combinations(columns: Sequence[Labels]) -> tuple[IntArray, list[IntArray]]:
+    """The combinations of levels that occur.
+
+    Returns
+    -------
+    codes : int array of shape (n,)
+        Combination of each row; they count in the order of the first column's levels, then of the
+        second's, and so on.
+    levels : list of int arrays of shape (J,)
+        Level of each combination in each column.
+    """
+    codes, first = pd.factorize(columns[0].codes, sort=True)
+    levels = [first]
+    for column in columns[1:]:
+        key = codes.astype(np.int64) * len(column.levels) + column.codes
+        codes, found = pd.factorize(key, sort=True)
+        outer, own = np.divmod(found, len(column.levels))
+        levels = [*(level[outer] for level in levels), own]
+    return codes, levels
 
 
 @dataclass(frozen=True)

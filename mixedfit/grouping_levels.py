@@ -11,6 +11,7 @@ import pandas as pd
 from mixedfit.arrays import Array, IntArray
 from mixedfit.errors import DataError, ModelError
 from mixedfit.fit import Fit
+from mixedfit.frames import label_text
 from mixedfit.predict import predict
 
 __all__ = ["CovarianceType", "fitted_at", "group_covariance", "nested_factors"]
@@ -154,6 +155,4 @@ def _spelled(level: Any) -> str:
     """One spelling of a level's label: parts joined by a colon."""
     if isinstance(level, tuple):
         return ":".join(_spelled(part) for part in level)
-    if isinstance(level, float | np.floating):
-        return f"{level:g}"
-    return str(level).replace("/", ":").replace("*", ":")
+    return label_text(level).replace("/", ":").replace("*", ":")

@@ -21,7 +21,7 @@ from mixedfit.arrays import Array
 from mixedfit.errors import DataError, FormulaError
 from mixedfit.formula import Expression
 from mixedfit.formula_functions import FUNCTIONS
-from mixedfit.frames import Frame, Labels
+from mixedfit.frames import Column, Frame, Labels, label_text
 
 __all__ = [
     "CONTRASTS",
@@ -302,15 +302,13 @@ def _numbers(name: str, frame: Frame) -> Array:
     return column
 
 
-def _relevelled(name: str, column: Any, levels: pd.Index) -> Labels:
-    if not isinstance(column, Labels):
-        codes, found = pd.factorize(column, sort=True)
-        column = Labels(codes, pd.Index(found))
-    matched = column.matched(levels)
-    unseen = np.unique(column.codes[(matched.codes < 0) & (column.codes >= 0)])
+def _relevelled(name: str, column: Column, levels: pd.Index) -> Labels:
+    own = Labels.of(column)
+    matched = own.matched(levels)
+    unseen = np.unique(own.codes[(matched.codes < 0) & (own.codes >= 0)])
     if len(unseen):
-        new = ", ".join(repr(str(v)) for v in column.levels[unseen][:5])
-        known = ", ".join(repr(str(v)) for v in levels[:8])
+        new = ", ".join(repr(label_text(v)) for v in own.levels[unseen][:5])
+        known = ", ".join(repr(label_text(v)) for v in levels[:8])
         raise DataError(
             f"column {name!r} holds {new}, which the data of the fit did not have; its levels "
             f"there were {known}{', ...' if len(levels) > 8 else ''}"

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from mixedfit.arrays import Array, BoolArray
 from mixedfit.errors import DataError, MixedfitError, ModelError
@@ -155,15 +154,8 @@ def _joined(own: Frame, new: Frame) -> Frame:
 def _stacked(own: Column, new: Column) -> Column:
     if not isinstance(own, Labels) and not isinstance(new, Labels):
         return np.concatenate([own, new])
-    own, new = _as_labels(own), _as_labels(new)
+    own, new = Labels.of(own), Labels.of(new)
     unknown = new.matched(own.levels).codes < 0
     levels = own.levels.append(new.levels[np.unique(new.codes[unknown])]).astype(object)
     codes = new.matched(levels).codes
     return Labels(np.concatenate([own.codes, codes]), levels, own.ordered)
-
-
-def _as_labels(column: Column) -> Labels:
-    if isinstance(column, Labels):
-        return column
-    codes, levels = pd.factorize(column, sort=True)
-    return Labels(codes, pd.Index(levels))

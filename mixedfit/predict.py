@@ -15,7 +15,7 @@ from mixedfit.design import Design, GroupingFactor
 from mixedfit.errors import DataError, ModelError, check_count
 from mixedfit.fit import Fit, fitted_of
 from mixedfit.formula import Expression
-from mixedfit.frames import Frame, Labels, read_frame
+from mixedfit.frames import Frame, Labels, label_text, read_frame
 from mixedfit.marginal import residual_sd
 from mixedfit.matrices import evaluate, variables
 from mixedfit.seeds import generator_of
@@ -254,7 +254,7 @@ def _label(factor: GroupingFactor, frame: Frame, row: int) -> str:
     for name in factor.variables:
         column = frame[name]
         value = column.levels[column.codes[row]] if isinstance(column, Labels) else column[row]
-        parts.append(f"{value:g}" if isinstance(value, float) else str(value))
+        parts.append(label_text(value))
     return ":".join(parts)
 
 

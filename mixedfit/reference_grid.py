@@ -16,7 +16,7 @@ from scipy import sparse
 from mixedfit.arrays import Array, BoolArray, IntArray
 from mixedfit.design import Design
 from mixedfit.errors import DataError, ModelError
-from mixedfit.frames import Column, Frame, Labels
+from mixedfit.frames import Column, Frame, Labels, label_text
 from mixedfit.matrices import evaluate, variables
 
 __all__ = ["GridVariable", "ReferenceGrid", "Weights"]
@@ -54,7 +54,7 @@ class GridVariable:
 
     def labels(self) -> list[str]:
         """The levels as contrasts name them; numbers carry the variable's name, ``"Days9"``."""
-        texts = [f"{v:g}" if isinstance(v, float) else str(v) for v in self.levels]
+        texts = [label_text(v) for v in self.levels]
         if all(_is_number(text) for text in texts):
             return [f"{self.name}{text}" for text in texts]
         return texts

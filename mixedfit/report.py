@@ -13,6 +13,7 @@ from mixedfit.ddf import Ddf, inference
 from mixedfit.errors import MixedfitError
 from mixedfit.explain import zero_columns
 from mixedfit.fit import Fit
+from mixedfit.frames import label_text
 from mixedfit.predict import fitted_values, residuals
 from mixedfit.residual_form import classify, parse_form
 from mixedfit.summary import Summary, Table, TableColumn, format_numbers, format_p_values
@@ -107,7 +108,8 @@ def _reference_stratum(fit: Fit, names: list[str]) -> list[str]:
     if not isinstance(variance, VarIdent) or residual is None or residual.columns is None:
         return []
     groups = parse_form(variance.form, "VarIdent").groups
-    known = {*names, *(variance.fixed if isinstance(variance.fixed, Mapping) else ())}
+    held = variance.fixed if isinstance(variance.fixed, Mapping) else ()
+    known = {*names, *map(label_text, held)}
     strata = classify(groups, residual.columns).labels
     reference = [label for label in strata if label not in known]
     where = " and ".join(groups)

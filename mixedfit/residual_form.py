@@ -9,12 +9,11 @@ from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 
 from mixedfit.arrays import Array, IntArray
 from mixedfit.errors import DataError, FormulaError
 from mixedfit.formula import Expression, parse_expression
-from mixedfit.frames import Frame, Labels
+from mixedfit.frames import Frame, Labels, combinations
 from mixedfit.matrices import Recipe, evaluate, variables
 
 __all__ = ["Classes", "FromFit", "ResidualForm", "call_text", "classify", "parse_form"]
@@ -212,27 +211,14 @@ def classify(names: Sequence[str], frame: Frame, separator: str = "*") -> Classe
     """
     if not names:
         return Classes(np.zeros(frame.n, dtype=np.int64), ("",))
-    parts = [_coded(name, frame) for name in names]
-    key = parts[0][0].astype(np.int64)
-    for codes, levels in parts[1:]:
-        key = key * len(levels) + codes
-    codes, found = pd.factorize(key, sort=True)
-    texts: list[list[str]] = []
-    for _, levels in reversed(parts[1:]):
-        found, place = np.divmod(found, len(levels))
-        texts.append([levels[i] for i in place])
-    texts.append([parts[0][1][i] for i in found])
-    labels = tuple(separator.join(row) for row in zip(*texts[::-1], strict=True))
-    return Classes(codes, labels)
+    parts = [_labels(name, frame) for name in names]
+    codes, places = combinations(parts)
+    texts = [map(part.texts.__getitem__, place) for part, place in zip(parts, places, strict=True)]
+    return Classes(codes, tuple(separator.join(row) for row in zip(*texts, strict=True)))
 
 
-def _coded(name: str, frame: Frame) -> tuple[IntArray, list[str]]:
-    column = frame[name]
-    if isinstance(column, Labels):
-        codes, levels = column.codes, column.levels
-    else:
-        codes, found = pd.factorize(column, sort=True)
-        levels = pd.Index(found)
-    if codes.min(initial=0) < 0:
+def _labels(name: str, frame: Frame) -> Labels:
+    labels = Labels.of(frame[name])
+    if labels.codes.min(initial=0) < 0:
         raise DataError(f"grouping column {name!r} has missing values")
-    return codes, [f"{v:g}" if isinstance(v, float | np.floating) else str(v) for v in levels]
+    return labels

@@ -16,7 +16,7 @@ import numpy as np
 
 from mixedfit.arrays import Array, IntArray
 from mixedfit.errors import DataError, ModelError
-from mixedfit.frames import Frame
+from mixedfit.frames import Frame, label_text
 from mixedfit.residual_form import ResidualForm, call_text, classify, parse_form
 from mixedfit.variance_kernels import BoundVariance, ConstPower, LogLinear, Product
 
@@ -84,7 +84,7 @@ class _Strata:
         """The strata in the order in which a dict names them, the others before."""
         if not isinstance(values, Mapping):
             return self
-        named = [str(key) for key in values if str(key) in self.labels]
+        named = [text for text in map(label_text, values) if text in self.labels]
         labels = [label for label in self.labels if label not in named] + named
         place = np.array([labels.index(label) for label in self.labels])
         return _Strata(place[self.codes], tuple(labels))
@@ -101,7 +101,7 @@ class _Strata:
         if values is None:
             return out
         if isinstance(values, Mapping):
-            text = {str(key): value for key, value in values.items()}
+            text = {label_text(key): value for key, value in values.items()}
             unknown = [key for key in text if key not in labels]
             if unknown:
                 raise DataError(
@@ -205,7 +205,7 @@ class VarIdent(VarFunction):
                 "VarIdent: say which stratum a fixed ratio belongs to, as in fixed={'Female': 0.5}"
             )
         held = np.log(strata.read(fixed, "fixed of VarIdent"))
-        named = set(map(str, value)) if isinstance(value, Mapping) else set()
+        named = set(map(label_text, value)) if isinstance(value, Mapping) else set()
         candidates = [i for i in np.flatnonzero(np.isnan(held)) if strata.labels[i] not in named]
         if not candidates:
             raise ModelError(

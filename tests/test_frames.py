@@ -5,7 +5,14 @@ import pyarrow as pa
 import pytest
 
 from mixedfit.errors import DataError
-from mixedfit.frames import Labels, column_names, number_of_rows, read_frame
+from mixedfit.frames import (
+    Labels,
+    column_names,
+    combinations,
+    label_text,
+    number_of_rows,
+    read_frame,
+)
 
 VALUES = {
     "x": [1.5, 2.0, -3.0, 0.0],
@@ -142,3 +149,29 @@ def test_truth_values_become_categories_for_formulas():
     made = read_frame(pd.DataFrame(VALUES), ["t", "f"]).pandas()
     assert made["t"].cat.categories.tolist() == [False, True]
     assert made["f"].cat.categories.tolist() == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (8.0, "8"),
+        (10000001.0, "10000001"),
+        (0.1 + 0.2, "0.3"),
+        (np.float32(0.1), "0.1"),
+        (7, "7"),
+        (True, "True"),
+        ("a", "a"),
+    ],
+)
+def test_levels_are_written_with_all_the_digits_they_hold(value, text):
+    assert label_text(value) == text
+
+
+def test_combinations_of_many_levels_stay_apart():
+    # 4 columns of 100,000 levels have more combinations than an integer can number.
+    rng = np.random.default_rng(2)
+    columns = [Labels(rng.integers(0, 10**5, 300), pd.RangeIndex(10**5)) for _ in range(4)]
+    codes, levels = combinations(columns)
+    for column, level in zip(columns, levels, strict=True):
+        np.testing.assert_array_equal(level[codes], column.codes)
+    assert codes.max() + 1 == len(levels[0]) == len({tuple(row) for row in np.transpose(levels)})

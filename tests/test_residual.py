@@ -118,3 +118,13 @@ def test_correlations_reach_across_groups_only_in_lmer() -> None:
         mf.lmer(crossed, mf.datasets.load("penicillin"), correlation=CorAR1())
     with pytest.raises(ModelError, match="variance=VarPower"):
         mf.lmer("distance ~ age + (1 | Subject)", data, weights=VarPower())  # type: ignore[arg-type]
+
+
+def test_strata_named_by_long_numbers_stay_apart() -> None:
+    data = DATA.assign(id=10000001.0 + (DATA["s"] == "b"))
+    frame = read_frame(data, list(data.columns))
+    power = VarPower(0.5, form="~ v | id", fixed=True)
+    assert bind_residual(None, power, frame).n_params == 0
+    of_dict = VarIdent(form="~ 1 | id", fixed={10000002.0: 0.5})
+    R = bind_residual(None, of_dict, frame).at(np.zeros(0))
+    np.testing.assert_allclose(R.sd, np.where(data["id"] > 10000001.0, 0.5, 1.0))
