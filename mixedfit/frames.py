@@ -1,5 +1,7 @@
 """Data frames of any kind as named columns: numbers, truth values or labels.
 
+Truth values of which some are missing are labels until rows are chosen.
+
 pandas frames and dicts of columns are read directly, every other eager frame (polars, pyarrow)
 through narwhals. Only the columns asked for are touched, and nothing of the caller's is changed.
 """
@@ -27,6 +29,7 @@ __all__ = [
     "combinations",
     "label_text",
     "number_of_rows",
+    "read_column",
     "read_frame",
 ]
 
@@ -57,6 +60,11 @@ class Labels:
         if levels.dtype.kind == "f" and np.all(np.isfinite(levels) & (levels == np.round(levels))):
             levels = levels.astype(np.int64)
         return cls(codes, pd.Index(levels))
+
+    @property
+    def truth(self) -> bool:
+        """Whether these are truth values, of which some may be missing."""
+        return not self.ordered and self.levels.dtype == bool and list(self.levels) == [False, True]
 
     @property
     def texts(self) -> list[str]:
@@ -146,10 +154,7 @@ class Frame:
 
     def take(self, rows: NDArray[np.bool_] | slice) -> Frame:
         """The rows where a mask is true, or those of a slice."""
-        taken = {
-            name: column.take(rows) if isinstance(column, Labels) else column[rows]
-            for name, column in self.columns.items()
-        }
+        taken = {name: _taken(column, rows) for name, column in self.columns.items()}
         n = len(range(self.n)[rows]) if isinstance(rows, slice) else int(rows.sum())
         return Frame(n, taken)
 
@@ -167,6 +172,14 @@ class Frame:
     def pandas(self) -> pd.DataFrame:
         """All columns as a pandas frame; truth values become categories."""
         return pd.DataFrame({name: _for_pandas(c) for name, c in self.columns.items()})
+
+
+def _taken(column: Column, rows: NDArray[np.bool_] | slice) -> Column:
+    """Some rows of a column; truth values of which none is missing are an array."""
+    if not isinstance(column, Labels):
+        return column[rows]
+    labels = column.take(rows)
+    return labels.codes == 1 if labels.truth and (labels.codes >= 0).all() else labels
 
 
 def _for_pandas(column: Column) -> Any:
@@ -250,7 +263,7 @@ def _reader(data: Any) -> tuple[Any, Any]:
 
         return from_frame, data.columns
     if isinstance(data, Mapping):
-        return lambda name: _from_anything(name, data[name]), data.keys()
+        return lambda name: read_column(name, data[name]), data.keys()
     try:
         frame = nw.from_native(data, eager_only=True)
     except TypeError:
@@ -262,7 +275,14 @@ def _reader(data: Any) -> tuple[Any, Any]:
     return lambda name: _from_narwhals(name, frame[name]), frame.columns
 
 
-def _from_anything(name: str, values: Any) -> Column:
+def read_column(name: str, values: Any) -> Column:
+    """Read one column: a sequence, or a column of any frame.
+
+    Raises
+    ------
+    DataError
+        If it is not one-dimensional, or holds no numbers or labels.
+    """
     if isinstance(values, pd.Series):
         return _from_pandas(name, values)
     if isinstance(values, pd.Categorical):
@@ -295,9 +315,8 @@ def _from_pandas(name: str, series: pd.Series) -> Column:
     elif pd.api.types.is_string_dtype(dtype):
         return _labels(series.array)
     elif pd.api.types.is_bool_dtype(dtype) or pd.api.types.is_numeric_dtype(dtype):
-        if series.isna().any() or not pd.api.types.is_bool_dtype(dtype):
-            return series.to_numpy(dtype=float, na_value=np.nan)
-        return series.to_numpy(dtype=bool)
+        numbers = series.to_numpy(dtype=float, na_value=np.nan)
+        return _truth(numbers) if pd.api.types.is_bool_dtype(dtype) else numbers
     raise DataError(
         f"column {name!r} holds {dtype}: turn it into numbers (days since a date, say) or labels"
     )
@@ -307,13 +326,21 @@ def _from_objects(name: str, series: pd.Series) -> Column:
     kind = pd.api.types.infer_dtype(series, skipna=True)
     if kind == "string":
         return _labels(series.to_numpy())
-    if kind == "boolean" and not series.isna().any():
-        return series.to_numpy(dtype=bool)
-    if kind in ("boolean", "integer", "floating", "mixed-integer-float", "decimal", "empty"):
+    if kind == "boolean":
+        return _truth(series.to_numpy(dtype=float, na_value=np.nan))
+    if kind in ("integer", "floating", "mixed-integer-float", "decimal", "empty"):
         return series.to_numpy(dtype=float, na_value=np.nan)
     raise DataError(
         f"column {name!r} mixes kinds of values ({kind}); make it all numbers or all text"
     )
+
+
+def _truth(numbers: NDArray[Any]) -> Column:
+    """Truth values from zeros, ones and nan: an array, or labels where some are missing."""
+    missing = np.isnan(numbers)
+    if not missing.any():
+        return numbers == 1.0
+    return Labels(np.where(missing, -1, numbers == 1.0), pd.Index([False, True]))
 
 
 def _labels(values: Any) -> Labels:
@@ -327,7 +354,7 @@ def _from_narwhals(name: str, series: nw.Series[Any]) -> Column:
         values = series.to_numpy()
         return values if values.dtype.kind in "fiu" else values.astype(float)
     if dtype == nw.Boolean:
-        return series.to_numpy().astype(float if series.null_count() else bool)
+        return _truth(series.to_numpy().astype(float))
     if dtype == nw.String:
         return _labels(series.to_numpy())
     if dtype in (nw.Categorical, nw.Enum):

@@ -175,7 +175,7 @@ class Recipe:
         Of the columns.
     terms : tuple of TermColumns
     levels : dict
-        Levels of the categorical columns it reads.
+        Levels of the categorical columns it reads, truth values among them.
     contrasts : dict
         Contrast matrices it was given, by variable.
     """
@@ -200,15 +200,13 @@ class Recipe:
         """
         read = {name: frame[name] for name in variables(expression.text)}
         levels = {name: c.levels for name, c in read.items() if isinstance(c, Labels)}
+        levels |= {name: _TRUTH for name, c in read.items() if name not in levels and _is_truth(c)}
         products = _products(expression.text)
-        plain = products is not None and all(
-            not isinstance(c, Labels) and c.dtype.kind != "b" for c in read.values()
-        )
-        if plain:
-            names = tuple(":".join(product) if product else "Intercept" for product in products)  # type: ignore[union-attr]
+        if products is not None and not levels:
+            names = tuple(":".join(product) if product else "Intercept" for product in products)
             terms = tuple(
                 TermColumns(name if product else "1", i, i + 1, frozenset(product))
-                for i, (name, product) in enumerate(zip(names, products, strict=True))  # type: ignore[arg-type]
+                for i, (name, product) in enumerate(zip(names, products, strict=True))
             )
             recipe = cls(expression, names, terms, levels, {})
             return recipe.apply(frame), recipe
@@ -293,6 +291,13 @@ class Recipe:
             for name in product[1:]:
                 matrix[:, i] *= _numbers(name, frame)
         return matrix
+
+
+_TRUTH = pd.Index([False, True])
+
+
+def _is_truth(column: Column) -> bool:
+    return not isinstance(column, Labels) and column.dtype.kind == "b"
 
 
 def _numbers(name: str, frame: Frame) -> Array:

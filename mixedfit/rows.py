@@ -7,12 +7,21 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from mixedfit.arrays import Array, IntArray
 from mixedfit.errors import DataError, MixedfitError
 from mixedfit.formula import Expression, parse_expression, python_code
-from mixedfit.frames import Frame, Labels, column_names, number_of_rows, read_frame
+from mixedfit.frames import (
+    Column,
+    Frame,
+    Labels,
+    column_names,
+    number_of_rows,
+    read_column,
+    read_frame,
+)
 from mixedfit.matrices import evaluate, variables
 
 __all__ = ["NaAction", "RowOptions", "UsedRows", "use_rows"]
@@ -216,15 +225,21 @@ def _complete(
 def _subset(subset: str | ArrayLike, data: Any, total: int) -> NDArray[np.bool_]:
     if isinstance(subset, str):
         return _subset_expression(subset, data, total)
-    mask = np.asarray(subset)
-    if mask.dtype != bool:
+    mask = _truth(read_column("subset", subset))
+    if mask is None:
         raise DataError(
-            "subset must be an expression such as 'Days >= 2' or an array of True and False, not "
-            f"of {mask.dtype}"
+            "subset must be an expression such as 'Days >= 2' or an array of True and False"
         )
     if mask.shape != (total,):
         raise DataError(f"subset has shape {mask.shape}, but the data have {total} rows")
     return mask
+
+
+def _truth(column: Column) -> NDArray[np.bool_] | None:
+    """Truth values, missing ones false as in R and pandas; None where it holds others."""
+    if isinstance(column, Labels):
+        return column.codes == 1 if column.truth else None
+    return column if column.dtype.kind == "b" else None
 
 
 _IN = re.compile(r"%in%\s*c\s*\(([^()]*)\)")
@@ -240,8 +255,9 @@ def _subset_expression(subset: str, data: Any, total: int) -> NDArray[np.bool_]:
         for name, column in columns.columns.items():
             if not isinstance(column, Labels):
                 frame[name] = column  # truth values as they are
-        mask = frame.eval(code)
-        values = np.asarray(mask)
+            elif column.truth:
+                frame[name] = pd.arrays.BooleanArray(column.codes == 1, column.codes < 0)
+        mask = _truth(read_column("subset", frame.eval(code)))
     except DataError:
         raise
     except NameError as error:
@@ -250,6 +266,6 @@ def _subset_expression(subset: str, data: Any, total: int) -> NDArray[np.bool_]:
         raise DataError(f"subset={subset!r} cannot be evaluated: {error}") from None
     except Exception as error:  # noqa: BLE001  pandas raises many kinds for code it cannot evaluate
         raise DataError(f"subset={subset!r} cannot be evaluated: {error}") from None
-    if values.dtype != bool or values.shape != (total,):
+    if mask is None or mask.shape != (total,):
         raise DataError(f"subset={subset!r} does not give True or False for each row")
-    return values
+    return mask

@@ -248,3 +248,17 @@ def test_what_the_caller_changes_later_does_not_reach_the_fit():
         np.testing.assert_array_equal(design.frame[name], same.frame[name])
     for name in ("x", "g", "w"):
         np.testing.assert_array_equal(design.residual.columns[name], same.residual.columns[name])
+
+
+@pytest.mark.parametrize("kind", ["boolean", "object", "bool[pyarrow]", "polars"])
+def test_truth_values_stay_such_where_some_are_missing(kind):
+    data = frame()
+    whole = data.assign(flag=data["z"] > 0)
+    missing = whole["flag"].astype(object).where(whole.index > 2)
+    given = whole.assign(flag=missing.astype("object" if kind == "polars" else kind))
+    given = pl.from_pandas(given.assign(flag=missing)) if kind == "polars" else given
+    design = build("y ~ flag + (0 + flag | g)", given)
+    same = build("y ~ flag + (0 + flag | g)", whole.iloc[3:])
+    assert list(design.names) == list(same.names) == ["Intercept", "flag[T.True]"]
+    assert design.terms[0].names == same.terms[0].names
+    np.testing.assert_array_equal(design.X, same.X)

@@ -159,3 +159,17 @@ def test_simulated_responses_have_the_covariance_of_the_residuals():
     covariance = draws @ draws.T / draws.shape[1] / fit.scale
     R = fit.fit.whitening.multiply(np.eye(len(DATA)))
     assert np.abs(covariance - R).max() < 0.12
+
+
+def test_truth_values_of_new_rows_may_be_missing_or_text():
+    data = frame().assign(flag=lambda d: d["z"] > 0)
+    fit = mf.lmer("y ~ flag + (1 | g)", data)
+    flags = data["flag"].astype("boolean")
+    flags.iloc[1] = pd.NA
+    predicted = fit.predict(data.assign(flag=flags))
+    assert np.flatnonzero(predicted.isna()).tolist() == [1]
+    np.testing.assert_allclose(predicted.dropna(), fit.fittedvalues.drop(data.index[1]))
+    as_text = data.assign(flag=data["flag"].astype(str))
+    np.testing.assert_allclose(fit.predict(as_text), fit.fittedvalues)
+    with pytest.raises(mf.DataError, match="levels there were 'False', 'True'"):
+        fit.predict(data.assign(flag=2))

@@ -137,3 +137,21 @@ def test_an_infinite_offset_is_refused(offset):
 def test_one_bad_weight_is_told_in_the_singular():
     with pytest.raises(DataError, match="1 is not"):
         use(weights=[0, 1, 1, 1, 1, 1])
+
+
+@pytest.mark.parametrize(
+    "subset",
+    [
+        pd.array([True, False, None, True, True, True], dtype="boolean"),
+        pl.Series([True, False, None, True, True, True]),
+        [True, False, None, True, True, True],
+        "flag",
+        "flag & w > 0",
+    ],
+)
+def test_a_missing_truth_value_leaves_its_row_out(subset):
+    flag = pd.array([True, False, None, True, True, True], dtype="boolean")
+    used = use_rows(DATA.assign(flag=flag), ["w"], RowOptions(subset=subset))
+    assert used.positions.tolist() == [0, 3, 4, 5]
+    negated = use_rows(DATA.assign(flag=flag), ["w"], RowOptions(subset="!flag"))
+    assert negated.positions.tolist() == [1]
