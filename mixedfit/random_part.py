@@ -146,7 +146,7 @@ class PdBlocked:
     ['diag(1 | Block)', 'diag(sample - 1 | Block)']
     """
 
-    blocks: Sequence[PdStructure | str]
+    blocks: Sequence[PdStructure | PdBlocked | str]
 
     def __post_init__(self) -> None:
         if isinstance(self.blocks, str | Mapping) or not isinstance(self.blocks, Sequence):
@@ -162,7 +162,7 @@ class PdBlocked:
     def effects(self, group: tuple[str, ...]) -> Iterator[RandomEffect]:
         """The random terms of a grouping factor with these blocks."""
         for block in self.blocks:
-            assert isinstance(block, PdStructure)
+            assert not isinstance(block, str)
             yield from block.effects(group)
 
 

@@ -99,3 +99,9 @@ def test_random_terms_do_not_belong_in_the_fixed_part() -> None:
 def test_the_fixed_part_comes_first_and_is_text() -> None:
     with pytest.raises(FormulaError, match="then random and the data; got dict"):
         lme_formula({"y": [1.0]}, "~ 1 | g")  # type: ignore[arg-type]
+
+
+def test_blocks_may_hold_blocks() -> None:
+    inner = PdBlocked([PdIdent("~ 1"), PdDiag("~ x - 1")])
+    flat = PdBlocked([PdSymm("~ z"), PdIdent("~ 1"), PdDiag("~ x - 1")])
+    assert terms({"g": PdBlocked([PdSymm("~ z"), inner])}) == terms({"g": flat})
