@@ -192,6 +192,8 @@ def _included(design: Design, groups: Groups) -> set[int]:
         if groups in ("all", "none"):
             return set(range(len(names))) if groups == "all" else set()
         groups = [groups]
+    if not isinstance(groups, Collection):
+        raise ModelError(f"groups must be 'all', 'none' or a list of names, not {groups!r}")
     unknown = [group for group in groups if group not in names]
     if unknown:
         known = ", ".join(repr(name) for name in names)

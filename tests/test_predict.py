@@ -173,3 +173,8 @@ def test_truth_values_of_new_rows_may_be_missing_or_text():
     np.testing.assert_allclose(fit.predict(as_text), fit.fittedvalues)
     with pytest.raises(mf.DataError, match="levels there were 'False', 'True'"):
         fit.predict(data.assign(flag=2))
+
+
+def test_groups_that_are_no_names_are_told(fit):
+    with pytest.raises(mf.ModelError, match="'all', 'none' or a list of names, not None"):
+        fit.predict(groups=None)
