@@ -339,9 +339,8 @@ class CorSymm(CorStructure):
         if labels is None:
             times = self._times(frame, classes)
             return np.unique(times, return_inverse=True)[1].ravel()
-        check_distinct(
-            labels.codes[:, None].astype(float), classes, self._name, self._form, "position"
-        )
+        codes = labels.codes[:, None].astype(float)
+        check_distinct(codes, classes, self._name, self._form, levels=labels.texts)
         return labels.used().codes.astype(np.int64)
 
     def _check_estimable(self, place: IntArray, order: int, classes: Classes) -> None:

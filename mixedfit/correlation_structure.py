@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 import numpy as np
 
@@ -196,9 +196,31 @@ def places(codes: IntArray) -> IntArray:
 
 
 def check_distinct(
-    coordinates: Array, classes: Classes, what: str, form: ResidualForm, kind: str = "time"
+    coordinates: Array,
+    classes: Classes,
+    what: str,
+    form: ResidualForm,
+    kind: Literal["time", "position"] = "time",
+    levels: Sequence[str] = (),
 ) -> None:
-    """Refuse rows of one group at the same place; coordinates have shape (n, d)."""
+    """Refuse rows of one group at the same place.
+
+    Parameters
+    ----------
+    coordinates : array of shape (n, d)
+        Or codes of `levels`, of shape (n, 1).
+    classes : Classes
+        The groups.
+    what : str
+        The structure, for the message.
+    form : ResidualForm
+    kind : {"time", "position"}
+    levels : sequence of str
+
+    Raises
+    ------
+    DataError
+    """
     order = np.lexsort((*coordinates.T[::-1], classes.codes))
     same = (np.diff(classes.codes[order]) == 0) & (np.diff(coordinates[order], axis=0) == 0.0).all(
         axis=1
@@ -209,11 +231,14 @@ def check_distinct(
     row = order[np.flatnonzero(same)[0]]
     group = classes.labels[classes.codes[row]]
     where = f" in group {group!r}" if group else ""
-    place = ", ".join(f"{v:g}" for v in coordinates[row])
+    if levels:
+        place = repr(levels[int(coordinates[row, 0])])
+    else:
+        place = ", ".join(f"{v:g}" for v in coordinates[row])
     remedy = (
-        "give each row of a group a time of its own, or name the groups, '~ time | group'"
-        if kind == "time"
-        else "name the groups, '~ x + y | group', or allow a nugget"
+        "name the groups, '~ x + y | group', or allow a nugget"
+        if kind == "position"
+        else "give each row of a group a time of its own, or name the groups, '~ time | group'"
     )
     name = form.left
     raise DataError(f"{what}: the {kind} {name!r} is {place} in more than one row{where}; {remedy}")

@@ -128,3 +128,8 @@ def test_strata_named_by_long_numbers_stay_apart() -> None:
     of_dict = VarIdent(form="~ 1 | id", fixed={10000002.0: 0.5})
     R = bind_residual(None, of_dict, frame).at(np.zeros(0))
     np.testing.assert_allclose(R.sd, np.where(data["id"] > 10000001.0, 0.5, 1.0))
+
+
+def test_labels_that_stand_twice_in_a_group_are_named() -> None:
+    with pytest.raises(DataError, match=r"time 'u' is 'r' in more than one row in group 'b'; give"):
+        bind_residual(CorSymm(form="~ u | g"), None, read_frame(TIED, list(TIED)))
