@@ -180,7 +180,7 @@ def call_text(structure: Any) -> str:
         value = getattr(structure, field.name)
         if place == 0 and value is not None:
             parts.append(repr(value))
-        elif value != field.default:
+        elif repr(value) != repr(field.default):
             parts.append(f"{field.name}={value!r}")
     return f"{type(structure).__name__}({', '.join(parts)})"
 

@@ -133,3 +133,8 @@ def test_strata_named_by_long_numbers_stay_apart() -> None:
 def test_labels_that_stand_twice_in_a_group_are_named() -> None:
     with pytest.raises(DataError, match=r"time 'u' is 'r' in more than one row in group 'b'; give"):
         bind_residual(CorSymm(form="~ u | g"), None, read_frame(TIED, list(TIED)))
+
+
+def test_structures_with_arrays_read_as_they_are_written() -> None:
+    structure = VarConstPower(0.1, power=np.array([0.5, 1.0]), form="~ x | s")
+    assert repr(structure) == "VarConstPower(0.1, power=array([0.5, 1. ]), form='~ x | s')"
