@@ -12,6 +12,8 @@ from mixedfit.errors import DataError, MixedfitError, ModelError
 from mixedfit.fit import Fit, fitted_of
 from mixedfit.frames import Column, Frame, Labels, read_frame
 from mixedfit.residual import ResidualStructure, bind_residual, rows_by_group
+from mixedfit.residual_form import Classes, classify
+from mixedfit.variance_function import VarFunction
 
 __all__ = ["NewCorrelation", "complete_rows", "read_new_rows", "scale_of_new_rows"]
 
@@ -80,10 +82,10 @@ def _scale(
     assert residual.columns is not None
     own = residual.columns
     joined = _joined(Frame(n, {name: own[name] for name in spec.variance.variables}), new)
+    for groups in spec.variance.strata:
+        _check_strata(classify(groups, joined), n, spec.variance)
     order = rows_by_group(spec.correlation, own, spec.groups)
     variance = spec.variance.bind(joined, np.append(order, n + np.arange(new.n)))
-    if variance.n_params != residual.variance.n_params:
-        raise DataError("new rows are in a stratum of the variance function the fit did not have")
     if variance.from_fit == "resid":
         raise ModelError("a variance function of residuals says nothing of new rows")
     means = np.concatenate([fitted_of(fit.design, fit.estimate), predicted])
@@ -91,6 +93,17 @@ def _scale(
     delta = fit.optimum.delta[residual.n_params - variance.n_params :]
     log_sd, derivatives = variance.log_sd(delta)
     return log_sd[n:], derivatives[:, n:]
+
+
+def _check_strata(strata: Classes, n: int, variance: VarFunction) -> None:
+    """Refuse rows after the first n that are in none of their strata."""
+    unknown = np.setdiff1d(strata.codes[n:], strata.codes[:n])
+    if len(unknown):
+        names = ", ".join(repr(strata.labels[i]) for i in unknown[:5])
+        raise DataError(
+            f"{variance!r}: new rows are in a stratum the fit did not have, {names}, of unknown "
+            "variance; leave them out"
+        )
 
 
 class NewCorrelation:

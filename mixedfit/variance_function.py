@@ -45,6 +45,11 @@ class VarFunction(ABC):
     def variables(self) -> tuple[str, ...]:
         """Columns of the data it reads."""
 
+    @property
+    @abstractmethod
+    def strata(self) -> tuple[tuple[str, ...], ...]:
+        """Columns whose combinations are the strata, for each function that has any."""
+
     @abstractmethod
     def bind(self, frame: Frame, order: IntArray) -> BoundVariance:
         """The function over the rows of a model.
@@ -60,6 +65,24 @@ class VarFunction(ABC):
         ------
         DataError, ModelError
         """
+
+
+class _OfForm(VarFunction):
+    """A variance function that one formula says."""
+
+    form: str
+
+    @property
+    def _form(self) -> ResidualForm:
+        return parse_form(self.form, type(self).__name__)
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        return self._form.variables
+
+    @property
+    def strata(self) -> tuple[tuple[str, ...], ...]:
+        return (self._form.groups,) if self._form.groups else ()
 
 
 @dataclass(frozen=True)
@@ -148,7 +171,7 @@ def _check_numbers(values: Values | bool, what: str, positive: bool = False) -> 
 
 
 @dataclass(frozen=True, repr=False)
-class VarIdent(VarFunction):
+class VarIdent(_OfForm):
     """A residual standard deviation for each stratum.
 
     Parameters
@@ -188,14 +211,6 @@ class VarIdent(VarFunction):
         if not form.groups:
             raise ModelError("VarIdent needs strata: write form='~ 1 | stratum'")
 
-    @property
-    def _form(self) -> ResidualForm:
-        return parse_form(self.form, "VarIdent")
-
-    @property
-    def variables(self) -> tuple[str, ...]:
-        return self._form.variables
-
     def bind(self, frame: Frame, order: IntArray) -> BoundVariance:
         strata = _Strata.of(self._form, frame, order).listed_as(self.value)
         self._check_rows(strata)
@@ -231,7 +246,7 @@ class VarIdent(VarFunction):
 
 
 @dataclass(frozen=True, repr=False)
-class _OneCovariate(VarFunction):
+class _OneCovariate(_OfForm):
     """A variance function with one parameter a stratum."""
 
     value: Values = None
@@ -246,14 +261,6 @@ class _OneCovariate(VarFunction):
         _check_numbers(self.fixed, f"fixed of {what}")
         _held(self.value, self.fixed, what)
         _check_covariate(self._form, what)
-
-    @property
-    def _form(self) -> ResidualForm:
-        return parse_form(self.form, type(self).__name__)
-
-    @property
-    def variables(self) -> tuple[str, ...]:
-        return self._form.variables
 
     def bind(self, frame: Frame, order: IntArray) -> BoundVariance:
         what, form = type(self).__name__, self._form
@@ -353,7 +360,7 @@ class VarExp(_OneCovariate):
 
 
 @dataclass(frozen=True, repr=False)
-class VarConstPower(VarFunction):
+class VarConstPower(_OfForm):
     """A residual standard deviation that is a constant plus a power of a covariate.
 
     Parameters
@@ -389,10 +396,6 @@ class VarConstPower(VarFunction):
             _check_numbers(held, f"fixed {name} of VarConstPower", positive=name == "const")
 
     @property
-    def _form(self) -> ResidualForm:
-        return parse_form(self.form, "VarConstPower")
-
-    @property
     def _fixed(self) -> dict[str, Values]:
         if self.fixed is True:
             if self.const is None or self.power is None:
@@ -408,10 +411,6 @@ class VarConstPower(VarFunction):
                 f"{self.fixed!r}"
             )
         return dict(self.fixed)
-
-    @property
-    def variables(self) -> tuple[str, ...]:
-        return self._form.variables
 
     def bind(self, frame: Frame, order: IntArray) -> BoundVariance:
         form = self._form
@@ -445,7 +444,7 @@ class VarConstPower(VarFunction):
 
 
 @dataclass(frozen=True, repr=False)
-class VarFixed(VarFunction):
+class VarFixed(_OfForm):
     """A residual variance proportional to a covariate.
 
     Parameters
@@ -469,10 +468,6 @@ class VarFixed(VarFunction):
     @property
     def _form(self) -> ResidualForm:
         return parse_form(self.value, "VarFixed")
-
-    @property
-    def variables(self) -> tuple[str, ...]:
-        return self._form.variables
 
     def bind(self, frame: Frame, order: IntArray) -> BoundVariance:
         del order
@@ -518,6 +513,10 @@ class VarComb(VarFunction):
     @property
     def variables(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(v for f in self.functions for v in f.variables))
+
+    @property
+    def strata(self) -> tuple[tuple[str, ...], ...]:
+        return tuple(groups for f in self.functions for groups in f.strata)
 
     def bind(self, frame: Frame, order: IntArray) -> BoundVariance:
         labels = tuple(_letters(i) for i in range(len(self.functions)))

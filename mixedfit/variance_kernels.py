@@ -23,7 +23,8 @@ class BoundVariance(ABC):
     bounds : pair of arrays of shape (r,)
         Where a coordinate is as good as at its limit.
     from_fit : {"fitted", "resid"} or None
-        Where the covariate is taken from the fit, and so changes with it.
+        Where the covariate is taken from the fit, and so changes with it; "resid" where several
+        functions take both.
     """
 
     start: Array
@@ -201,7 +202,8 @@ class Product(BoundVariance):
 
     @property
     def from_fit(self) -> FromFit | None:  # type: ignore[override]
-        return next((part.from_fit for part in self.parts if part.from_fit), None)
+        sources = {part.from_fit for part in self.parts}
+        return "resid" if "resid" in sources else "fitted" if "fitted" in sources else None
 
     def _split(self, delta: Array) -> list[Array]:
         ends = np.cumsum([part.n_params for part in self.parts])

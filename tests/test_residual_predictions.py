@@ -172,3 +172,21 @@ def test_intervals_of_later_rows_cover() -> None:
         found = fit.predict(new, interval="prediction", residual="conditional", level=0.9)
         hits.append(((found["lower"] < new["y"]) & (new["y"] < found["upper"])).mean())
     assert abs(np.mean(hits) - 0.9) < 0.03
+
+
+@pytest.mark.parametrize(
+    "variance",
+    [mf.VarIdent(form="~ 1 | s"), mf.VarComb(mf.VarPower([0.1, 0.2], form="~ x | s"))],
+)
+@pytest.mark.parametrize("m", [1, 2])
+def test_new_strata_are_named(variance: mf.VarFunction, m: int) -> None:
+    fit = mf.gls("y ~ x", OLD, weights=variance)
+    with pytest.raises(mf.DataError, match="in a stratum the fit did not have, 'third'"):
+        fit.predict(NEW.head(m).assign(s="third"), interval="prediction")
+
+
+def test_variances_by_residuals_say_nothing_of_new_rows() -> None:
+    both = mf.VarComb(mf.VarPower(form="~ fitted(.)"), mf.VarExp(form="~ resid(.)"))
+    fit = mf.gls("y ~ x", OLD, weights=both)
+    with pytest.raises(ModelError, match="says nothing of new rows"):
+        fit.predict(NEW, interval="prediction")
