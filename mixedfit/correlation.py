@@ -112,6 +112,8 @@ class CorCAR1(CorStructure):
             start = logit(self._values[0])
         else:
             start = _logit_of_decay(-np.log(0.2) / float(np.median(lags)))
+        if not len(lags):  # held, and every group has one row
+            return kernel, np.array([start]), wide(1)
         # Where rows next to each other are all but unrelated, and rows far apart all but equal.
         lower, upper = (
             _logit_of_decay(FARTHEST / float(lags.min())),

@@ -138,3 +138,11 @@ def test_labels_that_stand_twice_in_a_group_are_named() -> None:
 def test_structures_with_arrays_read_as_they_are_written() -> None:
     structure = VarConstPower(0.1, power=np.array([0.5, 1.0]), form="~ x | s")
     assert repr(structure) == "VarConstPower(0.1, power=array([0.5, 1. ]), form='~ x | s')"
+
+
+@pytest.mark.parametrize("structure", [CorAR1, CorCAR1, CorCompSymm])
+def test_a_correlation_held_where_every_group_has_one_row(structure: type) -> None:
+    data = DATA.assign(i=np.arange(len(DATA)))
+    held = structure(0.5, form="~ t | i", fixed=True)
+    R = bind_residual(held, None, read_frame(data, list(data.columns))).at(np.zeros(0))
+    np.testing.assert_allclose(R.multiply(np.eye(len(DATA))), np.eye(len(DATA)))
