@@ -27,6 +27,7 @@ __all__ = [
     "Labels",
     "column_names",
     "combinations",
+    "is_nested",
     "label_text",
     "number_of_rows",
     "read_column",
@@ -140,6 +141,13 @@ def combinations(columns: Sequence[Labels]) -> tuple[IntArray, list[IntArray]]:
         outer, own = np.divmod(found, len(column.levels))
         levels = [*(level[outer] for level in levels), own]
     return codes, levels
+
+
+def is_nested(inner: IntArray, outer: IntArray) -> bool:
+    """Whether rows of one level of `inner` have one level of `outer`, both codes of shape (n,)."""
+    first = np.empty(int(inner.max()) + 1, dtype=outer.dtype)
+    first[inner] = outer
+    return bool(np.array_equal(first[inner], outer))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from mixedfit.arrays import Array, IntArray
 from mixedfit.design import Design, GroupingFactor, Response
 from mixedfit.errors import ModelError
 from mixedfit.fit import Fit
-from mixedfit.frames import Column, Frame, Labels
+from mixedfit.frames import Column, Frame, Labels, is_nested
 from mixedfit.predict import fitted_values, residuals, simulate
 from mixedfit.residual import ResidualStructure
 
@@ -132,12 +132,12 @@ def resampled_factor(design: Design, group: str | None) -> int:
         if group not in names:
             raise ModelError(f"group must be one of {known}, not {group!r}")
         chosen = names.index(group) if design.factors else -1
-    elif not all(_within(factor, _unit(design, chosen)) for factor in design.factors):
+    elif not all(is_nested(f.codes, _unit(design, chosen).codes) for f in design.factors):
         raise ModelError(
             f"the grouping factors {known} are crossed: say whose levels are drawn with group="
         )
-    correlated = _residual_groups(design)
-    if correlated is not None and not _within(correlated, _unit(design, chosen)):
+    correlated = None if design.residual is None else design.residual.groups
+    if correlated is not None and not is_nested(correlated.codes, _unit(design, chosen).codes):
         raise ModelError(
             f"residuals are correlated across levels of {names[chosen]!r}, which cannot be drawn "
             "one by one; use kind='parametric'"
@@ -164,12 +164,6 @@ def _residual_groups(design: Design) -> GroupingFactor | None:
     return GroupingFactor(names, groups.codes, pd.Index(groups.labels))
 
 
-def _within(inner: GroupingFactor, outer: GroupingFactor) -> bool:
-    """Whether each level of one factor occurs in one level of the other only."""
-    pairs = np.unique(np.column_stack([inner.codes, outer.codes]), axis=0)
-    return len(pairs) == inner.n_levels
-
-
 def case_designs(design: Design, factor: int, n: int, rng: np.random.Generator) -> Iterator[Design]:
     """Designs whose levels of one factor are drawn with replacement, rows and all.
 
@@ -178,7 +172,7 @@ def case_designs(design: Design, factor: int, n: int, rng: np.random.Generator) 
     """
     outer = _unit(design, factor)
     rows_of = _rows_of_levels(outer)
-    nested = [_within(other, outer) for other in design.factors]
+    nested = [is_nested(other.codes, outer.codes) for other in design.factors]
     for _ in range(n):
         drawn = rng.integers(0, outer.n_levels, outer.n_levels)
         yield _taken(design, [rows_of[level] for level in drawn], nested)
@@ -188,7 +182,7 @@ def leave_out_designs(design: Design, factor: int, most: int = 100) -> Iterator[
     """Designs without each level of a factor in turn, or without blocks of levels if many."""
     outer = _unit(design, factor)
     rows_of = _rows_of_levels(outer)
-    nested = [_within(other, outer) for other in design.factors]
+    nested = [is_nested(other.codes, outer.codes) for other in design.factors]
     blocks = np.array_split(np.arange(outer.n_levels), min(most, outer.n_levels))
     for block in blocks:
         left_out = set(block.tolist())

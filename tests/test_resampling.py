@@ -166,3 +166,11 @@ def test_whitened_residuals_are_drawn_and_coloured() -> None:
     R = fit.estimate.sigma**2 * fit.whitening.multiply(np.eye(fit.n))[:6, :6]
     np.testing.assert_allclose(np.cov(Y[:6]), R, atol=0.08 * R.max())
     np.testing.assert_allclose(Y.mean(axis=1), fit.design.X @ fit.estimate.beta, atol=0.1)
+
+
+def test_levels_that_one_group_of_residuals_joins_are_no_units() -> None:
+    data = OLD.assign(one="all", order=np.arange(len(OLD)))
+    across = mf.CorAR1(form="~ order | one")
+    joined = mf.lmer("y ~ x + (1 | g)", data, correlation=across).fit.design
+    with pytest.raises(ModelError, match="correlated across levels of 'g'"):
+        resampled_factor(joined, None)
