@@ -25,6 +25,7 @@ __all__ = [
     "Column",
     "Frame",
     "Labels",
+    "as_pandas",
     "column_names",
     "combinations",
     "is_nested",
@@ -232,6 +233,34 @@ def read_frame(data: Any, names: Iterable[str]) -> Frame:
 def column_names(data: Any) -> list[str]:
     """Names of all columns of a frame of any kind."""
     return [name for name in _reader(data)[1] if isinstance(name, str)]
+
+
+def as_pandas(data: Any, names: Sequence[str]) -> pd.DataFrame:
+    """Columns of a frame of any kind as they are, dates and the like included.
+
+    Raises
+    ------
+    DataError
+        If columns differ in length.
+    """
+    if isinstance(data, pd.DataFrame):
+        return data[list(names)]
+    if isinstance(data, Mapping):
+        columns = {name: pd.Series(data[name]).array for name in names}
+    else:
+        frame = nw.from_native(data, eager_only=True)
+        columns = {name: _plain(name, frame[name]) for name in names}
+    n = number_of_rows(data)
+    for name, column in columns.items():
+        if len(column) != n:
+            raise DataError(f"column {name!r} has {len(column)} rows where others have {n}")
+    return pd.DataFrame(columns, index=pd.RangeIndex(n))
+
+
+def _plain(name: str, series: nw.Series[Any]) -> Any:
+    if series.dtype in (nw.Categorical, nw.Enum):
+        return _for_pandas(_from_narwhals(name, series))
+    return series.to_numpy()
 
 
 def number_of_rows(data: Any) -> int:

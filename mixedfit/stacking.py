@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mixedfit.errors import DataError
-from mixedfit.frames import Labels, column_names, read_frame
+from mixedfit.frames import Labels, as_pandas, column_names, read_frame
 
 __all__ = ["stack_responses"]
 
@@ -105,6 +105,5 @@ def stack_responses(
     values = np.column_stack([np.asarray(frame[name], dtype=float) for name in names]).ravel()
     which = pd.Categorical.from_codes(np.tile(np.arange(k), n), categories=pd.Index(names))
     rows = np.repeat(np.arange(n), k)
-    kept = data[others] if isinstance(data, pd.DataFrame) else read_frame(data, others).pandas()
-    kept = kept.take(rows).reset_index(drop=True)
+    kept = as_pandas(data, others).take(rows).reset_index(drop=True)
     return pd.concat([pd.DataFrame({row: rows, response: which, value: values}), kept], axis=1)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 from scipy.stats import multivariate_normal
 
@@ -106,3 +108,20 @@ def test_bivariate_hierarchical_normal_model() -> None:
         weights=mf.VarIdent(form="~ 1 | response"),
     )
     assert again.llf == pytest.approx(fit.llf, abs=1e-9)
+
+
+def test_other_columns_of_any_frame_are_carried_along_as_they_are() -> None:
+    wide = WIDE.assign(ok=[True, False], f=pd.Categorical(["u", "v"]))
+    expected = stack_responses(wide, ["y1", "y2"])
+    columns = {name: column.to_numpy() for name, column in wide.items()}
+    for given in (
+        pl.from_pandas(wide),
+        pa.Table.from_pandas(wide),
+        columns | {"f": wide["f"]},
+    ):
+        long = stack_responses(given, ["y1", "y2"])
+        pd.testing.assert_frame_equal(long, expected, check_dtype=False)
+        assert long["ok"].dtype == bool
+        assert long["when"].dtype.kind == "M"
+    with pytest.raises(DataError, match="'g' has 1 rows where others have 2"):
+        stack_responses(columns | {"g": ["a"]}, ["y1", "y2"])
