@@ -354,6 +354,9 @@ def _from_pandas(name: str, series: pd.Series) -> Column:
     elif pd.api.types.is_bool_dtype(dtype) or pd.api.types.is_numeric_dtype(dtype):
         numbers = series.to_numpy(dtype=float, na_value=np.nan)
         return _truth(numbers) if pd.api.types.is_bool_dtype(dtype) else numbers
+    elif isinstance(dtype, pd.ArrowDtype):  # a dictionary of labels
+        arrow: Any = series.array
+        return _from_narwhals(name, nw.from_native(arrow.__arrow_array__(), series_only=True))
     raise DataError(
         f"column {name!r} holds {dtype}: turn it into numbers (days since a date, say) or labels"
     )

@@ -175,3 +175,14 @@ def test_combinations_of_many_levels_stay_apart():
     for column, level in zip(columns, levels, strict=True):
         np.testing.assert_array_equal(level[codes], column.codes)
     assert codes.max() + 1 == len(levels[0]) == len({tuple(row) for row in np.transpose(levels)})
+
+
+def test_arrow_dictionaries_in_pandas_are_labels():
+    arrow = pa.array(["b", "a", None, "b"]).dictionary_encode()
+    data = pd.DataFrame({"f": pd.Series(arrow, dtype=pd.ArrowDtype(arrow.type))})
+    labels, same = read_frame(data, ["f"])["f"], read_frame(pa.table({"f": arrow}), ["f"])["f"]
+    assert labels.codes.tolist() == same.codes.tolist() == [0, 1, -1, 0]
+    assert labels.levels.tolist() == same.levels.tolist()
+    dates = pd.DataFrame({"f": pd.Series(pd.to_datetime(["2020"]), dtype="date32[pyarrow]")})
+    with pytest.raises(DataError, match="'f' holds Date"):
+        read_frame(dates, ["f"])
