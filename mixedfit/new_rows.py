@@ -168,7 +168,9 @@ def _stacked(own: Column, new: Column) -> Column:
     if not isinstance(own, Labels) and not isinstance(new, Labels):
         return np.concatenate([own, new])
     own, new = Labels.of(own), Labels.of(new)
-    unknown = new.matched(own.levels).codes < 0
-    levels = own.levels.append(new.levels[np.unique(new.codes[unknown])]).astype(object)
-    codes = new.matched(levels).codes
+    codes = new.matched(own.levels).codes
+    unknown = codes < 0
+    fresh, places = np.unique(new.codes[unknown], return_inverse=True)
+    codes[unknown] = len(own.levels) + places
+    levels = own.levels.append(new.levels[fresh])
     return Labels(np.concatenate([own.codes, codes]), levels, own.ordered)

@@ -132,3 +132,16 @@ def test_bad_use_is_told() -> None:
     )
     with pytest.raises(DataError, match="stratum"):
         strata.predict(NEW.assign(s="third"), residual="conditional")
+
+
+def test_groups_written_as_text_are_those_of_numbers() -> None:
+    old, new = (data.assign(g=data["g"].str[1:].astype(int)) for data in (OLD, NEW))
+    fit = mf.lme("y ~ x", "~ 1 | g", old, correlation=mf.CorAR1(form="~ t | g"))
+    expected = fit.predict(new, residual="conditional")
+    as_text = new.assign(g=new["g"].astype(str))
+    np.testing.assert_allclose(fit.predict(as_text, residual="conditional"), expected)
+    both = pd.concat([as_text, as_text.assign(g="new " + as_text["g"])])
+    found = fit.predict(both, new_levels="population", residual="conditional")
+    np.testing.assert_allclose(found.iloc[: len(new)], expected)
+    population = fit.predict(new, groups="none")
+    np.testing.assert_allclose(found.iloc[len(new) :], population)
