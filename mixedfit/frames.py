@@ -179,7 +179,7 @@ class Frame:
         return mask if mask.any() else None
 
     def pandas(self) -> pd.DataFrame:
-        """All columns as a pandas frame; truth values become categories."""
+        """All columns as a pandas frame: numbers as wide as they come, truth values categories."""
         return pd.DataFrame({name: _for_pandas(c) for name, c in self.columns.items()})
 
 
@@ -196,7 +196,9 @@ def _for_pandas(column: Column) -> Any:
         return column.categorical()
     if column.dtype.kind == "b":
         return pd.Categorical(column, categories=[False, True])
-    return column
+    # Arithmetic of narrow numbers overflows in silence, and below zero where they have no sign.
+    whole = column.dtype.kind in "iu" and column.max(initial=0) <= np.iinfo(np.int64).max
+    return column.astype(np.int64 if whole else float, copy=False)
 
 
 def read_frame(data: Any, names: Iterable[str]) -> Frame:

@@ -253,10 +253,10 @@ def _subset_expression(subset: str, data: Any, total: int) -> NDArray[np.bool_]:
         columns = read_frame(data, names)
         frame = columns.pandas()
         for name, column in columns.columns.items():
-            if not isinstance(column, Labels):
-                frame[name] = column  # truth values as they are
-            elif column.truth:
+            if isinstance(column, Labels) and column.truth:
                 frame[name] = pd.arrays.BooleanArray(column.codes == 1, column.codes < 0)
+            elif not isinstance(column, Labels) and column.dtype.kind == "b":
+                frame[name] = column
         mask = _truth(read_column("subset", frame.eval(code)))
     except DataError:
         raise

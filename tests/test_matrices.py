@@ -147,3 +147,11 @@ def test_responses():
 )
 def test_variables(text, expected):
     assert variables(text) == expected
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "uint64", "float16"])
+def test_arithmetic_of_narrow_numbers_does_not_overflow(dtype):
+    x = np.array([0, 3, 20, 100])
+    frame = read_frame({"x": x.astype(dtype)}, ["x"])
+    matrix, _ = Recipe.learn(parse_expression("I(x - 5) + I(x^3)"), frame)
+    np.testing.assert_array_equal(matrix[:, 1:], np.column_stack([x - 5, x**3]))

@@ -155,3 +155,9 @@ def test_a_missing_truth_value_leaves_its_row_out(subset):
     assert used.positions.tolist() == [0, 3, 4, 5]
     negated = use_rows(DATA.assign(flag=flag), ["w"], RowOptions(subset="!flag"))
     assert negated.positions.tolist() == [1]
+
+
+def test_a_subset_computes_with_wide_numbers():
+    data = DATA.assign(k=np.array([1, 2, 3, 100, 100, 100], dtype="uint8"))
+    used = use_rows(data, ["w"], RowOptions(subset="k - 2 < 0 | k * k > 300"))
+    assert used.positions.tolist() == [0, 3, 4, 5]
