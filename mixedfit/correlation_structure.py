@@ -227,7 +227,6 @@ def check_distinct(
     )
     if not same.any():
         return
-    assert form.covariate is not None
     row = order[np.flatnonzero(same)[0]]
     group = classes.labels[classes.codes[row]]
     where = f" in group {group!r}" if group else ""

@@ -296,9 +296,8 @@ def _check_covariate(form: ResidualForm, what: str) -> None:
 def _log_size(x: Array, form: ResidualForm, what: str) -> Array:
     zero = x == 0.0
     if zero.any():
-        assert form.covariate is not None
         raise DataError(
-            f"{what}: the covariate {form.covariate.text!r} is zero in {int(zero.sum())} of "
+            f"{what}: the covariate {form.left!r} is zero in {int(zero.sum())} of "
             f"{len(x)} rows, where the variance would be zero or infinite; shift it, or use "
             "VarConstPower or VarExp"
         )
@@ -473,9 +472,8 @@ class VarFixed(_OfForm):
         del order
         x = self._form.numbers(frame, "VarFixed")
         if (x <= 0.0).any():
-            assert self._form.covariate is not None
             raise DataError(
-                f"VarFixed: the variance covariate {self._form.covariate.text!r} must be positive; "
+                f"VarFixed: the variance covariate {self._form.left!r} must be positive; "
                 f"{int((x <= 0.0).sum())} of {len(x)} rows are not"
             )
         none = np.zeros(0)

@@ -146,3 +146,10 @@ def test_a_correlation_held_where_every_group_has_one_row(structure: type) -> No
     held = structure(0.5, form="~ t | i", fixed=True)
     R = bind_residual(held, None, read_frame(data, list(data.columns))).at(np.zeros(0))
     np.testing.assert_allclose(R.multiply(np.eye(len(DATA))), np.eye(len(DATA)))
+
+
+@pytest.mark.parametrize("call", ["VarFixed('~ I(x - 1)')", "VarPower(form='~ I(x - x)')"])
+def test_covariates_are_named_as_they_are_written(call: str) -> None:
+    frame = read_frame(TIED, list(TIED))
+    with pytest.raises(DataError, match=r"covariate 'I\(x - [1x]\)' (must be positive|is zero)"):
+        bind_residual(None, eval(call, CLASSES), frame)
