@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mixedfit.arrays import Array
+from mixedfit.arrays import Array, IntArray
 from mixedfit.covariance import Diagonal, Unstructured
 from mixedfit.errors import MixedfitError
 from mixedfit.fit import Fit
+from mixedfit.frames import is_nested
 from mixedfit.report import standard_errors
 from mixedfit.results import MixedResults
 from mixedfit.varcorr import variance_components
@@ -175,14 +176,14 @@ def _statsmodels(fit: Fit) -> _Quantities:
     return _Quantities(np.asarray(result.fe_params), sds, np.sqrt(scale), float(result.llf))
 
 
-def _as_mixed_lm(fit: Fit) -> tuple[Array, int | None, list[tuple[int, int]]]:
+def _as_mixed_lm(fit: Fit) -> tuple[IntArray, int | None, list[tuple[int, int]]]:
     """Groups of rows, the term with correlated columns, and (term, column) of the others."""
     design, n = fit.design, fit.n
     correlated = None
     components: list[tuple[int, int]] = []
     outermost = len(design.factors) - 1  # factors are sorted by decreasing number of levels
-    codes: Array = np.asarray(design.factors[outermost].codes)
-    nested = all(_nested(factor.codes, codes) for factor in design.factors)
+    codes: IntArray = design.factors[outermost].codes
+    nested = all(is_nested(factor.codes, codes) for factor in design.factors)
     if not nested:
         codes = np.zeros(n, dtype=int)
         effects = sum(
@@ -208,12 +209,7 @@ def _as_mixed_lm(fit: Fit) -> tuple[Array, int | None, list[tuple[int, int]]]:
     return codes, correlated, components
 
 
-def _nested(inner: Any, outer: Any) -> bool:
-    """Whether each level of one factor meets one level of the other."""
-    return len(pd.unique(inner * (int(outer.max()) + 1) + outer)) == len(pd.unique(inner))
-
-
-def _variance_exog(fit: Fit, groups: Array, components: list[tuple[int, int]]) -> Any:
+def _variance_exog(fit: Fit, groups: IntArray, components: list[tuple[int, int]]) -> Any:
     """The columns of the uncorrelated effects, level by level, in each group of rows."""
     if not components:
         return None

@@ -11,7 +11,7 @@ import pandas as pd
 from mixedfit.arrays import Array, IntArray
 from mixedfit.errors import DataError, ModelError
 from mixedfit.fit import Fit
-from mixedfit.frames import label_text
+from mixedfit.frames import is_nested, label_text
 from mixedfit.predict import predict
 
 __all__ = ["CovarianceType", "fitted_at", "group_covariance", "nested_factors"]
@@ -30,8 +30,7 @@ def nested_factors(fit: Fit) -> list[int]:
     factors = fit.design.factors
     order = sorted(range(len(factors)), key=lambda f: factors[f].n_levels)
     for outer, inner in pairwise(order):
-        pairs = factors[outer].codes.astype(np.int64) * factors[inner].n_levels
-        if len(np.unique(pairs + factors[inner].codes)) > factors[inner].n_levels:
+        if not is_nested(factors[inner].codes, factors[outer].codes):
             raise ModelError(
                 f"levels are counted for nested grouping factors, but {factors[inner].name!r} is "
                 f"not nested in {factors[outer].name!r}; name factors instead, as in "

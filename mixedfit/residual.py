@@ -17,7 +17,7 @@ from mixedfit.arrays import Array, IntArray
 from mixedfit.correlation_kernels import CorrelationAt, by_group
 from mixedfit.correlation_structure import BoundCorrelation, CorStructure
 from mixedfit.errors import DataError, ModelError
-from mixedfit.frames import Frame
+from mixedfit.frames import Frame, is_nested
 from mixedfit.linalg import independent_columns
 from mixedfit.residual_form import Classes, classify
 from mixedfit.variance_function import VarFunction
@@ -410,8 +410,7 @@ def check_within(correlation: CorStructure, frame: Frame, outer: Sequence[str]) 
     if not correlation.groups:
         return
     own, groups = classify(correlation.groups, frame), classify(outer, frame)
-    pairs = own.codes.astype(np.int64) * len(groups.labels) + groups.codes
-    if len(np.unique(pairs)) == len(own.labels):
+    if is_nested(own.codes, groups.codes):
         return
     name, inner = type(correlation).__name__, "/".join(outer)
     raise DataError(

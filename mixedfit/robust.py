@@ -33,6 +33,7 @@ from mixedfit.ddf import Ddf, FixedInference, inference
 from mixedfit.deletion import weighted_rows
 from mixedfit.errors import ModelError
 from mixedfit.fit import Fit
+from mixedfit.frames import is_nested
 from mixedfit.influence import grouping_of
 from mixedfit.residual import Whitening
 from mixedfit.residual_likelihood import ResidualEvaluation
@@ -72,7 +73,7 @@ def default_cluster(fit: Fit) -> str:
     """
     factors = fit.design.factors
     for candidate in reversed(factors):
-        if all(_nested(other.codes, candidate.codes) for other in factors):
+        if all(is_nested(other.codes, candidate.codes) for other in factors):
             return candidate.name
     names = ", ".join(repr(factor.name) for factor in factors)
     raise ModelError(
@@ -87,13 +88,6 @@ def _residual_groups(fit: Fit) -> pd.Series:
     if groups is None:
         raise ModelError("this fit has no grouping factor: name the clusters with cluster=")
     return pd.Series(np.array(groups.labels)[groups.codes], name="the residual correlation")
-
-
-def _nested(inner: IntArray, outer: IntArray) -> bool:
-    """Whether each level of one factor lies within one level of another."""
-    first = np.full(int(inner.max()) + 1, -1, dtype=np.int64)
-    first[inner] = outer
-    return bool((first[inner] == outer).all())
 
 
 @dataclass(frozen=True)
@@ -129,7 +123,7 @@ class _Residuals:
 
     def within(self, clusters: IntArray) -> bool:
         """Whether residuals of different clusters are uncorrelated."""
-        return self.groups is None or _nested(self.groups, clusters)
+        return self.groups is None or is_nested(self.groups, clusters)
 
     def among(self, rows: IntArray, alone: bool) -> Array:
         """R among the rows of clusters of one size, (b, s) to (b, s, s).
@@ -479,7 +473,7 @@ def _robust(fit: Fit, kind: RobustKind, name: str, clusters: IntArray, m: int) -
     total = basis.fixed.total
     covariance = basis.scale**2 * (total @ working @ total.T)
     note = f"Clusters are the {m} levels of {name}."
-    shared = [f"levels of {f.name}" for f in fit.design.factors if not _nested(f.codes, clusters)]
+    shared = [f"levels of {f.name}" for f in fit.design.factors if not is_nested(f.codes, clusters)]
     shared += [] if model.separate else ["groups of the residual correlation"]
     if shared:
         note += (

@@ -19,6 +19,7 @@ from scipy import sparse
 
 from mixedfit.arrays import Array, BoolArray, IntArray
 from mixedfit.crossproducts import CrossProducts, FactorSums, Pair, ProductsAdjoint
+from mixedfit.frames import is_nested
 from mixedfit.residual import Whitening
 from mixedfit.working import WorkingRows
 
@@ -222,7 +223,7 @@ class WhitenedRows:
 
     def __init__(self, rows: WorkingRows, groups: IntArray | None) -> None:
         self.rows = rows
-        coupled = [groups is not None and not _constant(codes, groups) for codes in rows.codes]
+        coupled = [groups is not None and not is_nested(groups, codes) for codes in rows.codes]
         if any(coupled):
             assert groups is not None
             cell_of = np.unique(groups, return_inverse=True)[1]
@@ -390,13 +391,6 @@ class WhitenedProducts:
             for factor in layout.factors
         ]
         return Z, whitened @ self.V[q:].T
-
-
-def _constant(codes: IntArray, groups: IntArray) -> bool:
-    """Whether a factor has one level in every group."""
-    first = np.empty(int(groups.max()) + 1, dtype=codes.dtype)
-    first[groups] = codes
-    return bool(np.array_equal(first[groups], codes))
 
 
 def _combinations(codes: tuple[IntArray, ...], n_levels: tuple[int, ...], n: int) -> IntArray:
