@@ -36,6 +36,10 @@ __all__ = [
 ]
 
 
+Rows: TypeAlias = NDArray[np.bool_] | IntArray | slice
+"""Those where a mask is true, those of a slice, or places, which may repeat."""
+
+
 @dataclass(frozen=True)
 class Labels:
     """A categorical column.
@@ -73,8 +77,8 @@ class Labels:
         """The levels as text."""
         return [label_text(level) for level in self.levels]
 
-    def take(self, rows: NDArray[np.bool_] | IntArray | slice) -> Labels:
-        """The rows where a mask is true, those of a slice, or those of places, in their order."""
+    def take(self, rows: Rows) -> Labels:
+        """Some of the rows."""
         return Labels(self.codes[rows], self.levels, self.ordered)
 
     def used(self) -> Labels:
@@ -161,11 +165,10 @@ class Frame:
     def __getitem__(self, name: str) -> Column:
         return self.columns[name]
 
-    def take(self, rows: NDArray[np.bool_] | slice) -> Frame:
-        """The rows where a mask is true, or those of a slice."""
+    def take(self, rows: Rows) -> Frame:
+        """Some of the rows."""
         taken = {name: _taken(column, rows) for name, column in self.columns.items()}
-        n = len(range(self.n)[rows]) if isinstance(rows, slice) else int(rows.sum())
-        return Frame(n, taken)
+        return Frame(len(np.arange(self.n)[rows]), taken)
 
     def missing(self, name: str) -> NDArray[np.bool_] | None:
         """Which rows miss this column; None when none does."""
@@ -183,7 +186,7 @@ class Frame:
         return pd.DataFrame({name: _for_pandas(c) for name, c in self.columns.items()})
 
 
-def _taken(column: Column, rows: NDArray[np.bool_] | slice) -> Column:
+def _taken(column: Column, rows: Rows) -> Column:
     """Some rows of a column; truth values of which none is missing are an array."""
     if not isinstance(column, Labels):
         return column[rows]

@@ -12,7 +12,7 @@ from mixedfit.arrays import Array, IntArray
 from mixedfit.design import Design, GroupingFactor, Response
 from mixedfit.errors import ModelError
 from mixedfit.fit import Fit
-from mixedfit.frames import Column, Frame, Labels, is_nested
+from mixedfit.frames import Labels, is_nested
 from mixedfit.predict import fitted_values, residuals, simulate
 from mixedfit.residual import ResidualStructure
 
@@ -62,16 +62,14 @@ def residual_responses(fit: Fit, n: int, rng: np.random.Generator) -> Iterator[A
     noise = _whitened_residuals(fit)[:, None]
     pool = _reflated(noise, np.array([[estimate.sigma**2]]))[:, 0]
     spread = np.ones(fit.n) if design.weights is None else 1.0 / np.sqrt(design.weights)
-    Z = [
-        np.hstack([term.Z for term in design.terms if term.factor == f])
-        for f in range(len(design.factors))
-    ]
     for m in _blocks(fit, n):
         drawn = pool[rng.integers(0, fit.n, (fit.n, m))]
         if fit.whitening is not None:
             drawn = fit.whitening.multiply_root(drawn.T).T
         y = fixed + spread[:, None] * drawn
-        for factor, columns, effects in zip(design.factors, Z, pools, strict=True):
+        for factor, columns, effects in zip(
+            design.factors, design.factor_columns, pools, strict=True
+        ):
             drawn = effects[rng.integers(0, len(effects), (len(effects), m))]
             for a in range(columns.shape[1]):
                 y += columns[:, a, None] * drawn[factor.codes, :, a]
@@ -218,6 +216,7 @@ def _taken(design: Design, parts: list[IntArray], nested: list[bool]) -> Design:
         offset=None if design.offset is None else design.offset[rows],
         positions=None,
         index=pd.RangeIndex(len(rows)),
+        frame=None if design.frame is None else design.frame.take(rows),
         residual=residual,
     )
 
@@ -227,21 +226,14 @@ def _residual_of_draws(design: Design, rows: IntArray, draw: IntArray) -> Residu
     own, spec = design.residual, design.residual_spec
     assert own is not None
     assert own.columns is not None
-    columns = {name: _rows_of(column, rows) for name, column in own.columns.columns.items()}
+    frame = own.columns.take(rows)
     if spec.correlation is not None:
         name = next(iter(spec.correlation.groups or spec.groups))
-        labels = own.columns[name]
-        codes = labels.codes if isinstance(labels, Labels) else pd.factorize(labels)[0]
-        apart, found = pd.factorize(codes[rows].astype(np.int64) + draw * (codes.max() + 1))
-        columns[name] = Labels(apart, pd.RangeIndex(len(found)))
-    frame = Frame(len(rows), columns)
+        labels = Labels.of(frame[name])
+        apart, found = pd.factorize(labels.codes + draw * len(labels.levels))
+        by_draw = Labels(apart, pd.RangeIndex(len(found)))
+        frame = replace(frame, columns={**frame.columns, name: by_draw})
     bound = None if spec.correlation is None else spec.correlation.bind(frame, spec.groups)
     variance = None if own.variance is None else own.variance.take(rows)
     log_sd = None if own.log_sd is None else own.log_sd[rows]
     return ResidualStructure(len(rows), bound, variance, log_sd, frame)
-
-
-def _rows_of(column: Column, rows: IntArray) -> Column:
-    if isinstance(column, Labels):
-        return Labels(column.codes[rows], column.levels, column.ordered)
-    return column[rows]

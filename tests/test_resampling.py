@@ -174,3 +174,10 @@ def test_levels_that_one_group_of_residuals_joins_are_no_units() -> None:
     joined = mf.lmer("y ~ x + (1 | g)", data, correlation=across).fit.design
     with pytest.raises(ModelError, match="correlated across levels of 'g'"):
         resampled_factor(joined, None)
+
+
+def test_drawn_designs_hold_the_covariates_of_their_rows() -> None:
+    design = mf.lmer("y ~ x + (1 | g)", OLD.iloc[:-3]).fit.design
+    for drawn in case_designs(design, 0, 3, np.random.default_rng(4)):
+        assert drawn.frame is not None
+        np.testing.assert_array_equal(drawn.frame["x"], drawn.X[:, 1])
