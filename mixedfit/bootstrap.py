@@ -288,13 +288,7 @@ def _same_residual_parameters(design: Design, whole: Design) -> bool:
         return own is residual
     if own.describe(own.start)[0] != residual.describe(residual.start)[0]:
         return False
-    if own.variance is None or not own.variance.n_params:
-        return True
-    slopes = own.variance.log_sd(own.variance.start + 0.3)[1]
-    length = np.linalg.norm(slopes, axis=1, keepdims=True)
-    # sigma moves all rows alike
-    columns = np.vstack([slopes / np.where(length > 0.0, length, 1.0), np.ones(own.n)]).T
-    return len(independent_columns(columns)) == columns.shape[1]
+    return own.variance is None or own.variance.identified
 
 
 def _one_by_one(

@@ -18,7 +18,6 @@ from mixedfit.correlation_kernels import CorrelationAt, by_group
 from mixedfit.correlation_structure import BoundCorrelation, CorStructure
 from mixedfit.errors import DataError, ModelError
 from mixedfit.frames import Frame, is_nested
-from mixedfit.linalg import independent_columns
 from mixedfit.residual_form import Classes, classify
 from mixedfit.variance_function import VarFunction
 from mixedfit.variance_kernels import BoundVariance
@@ -364,25 +363,15 @@ def bind_residual(
     function = None
     if variance is not None:
         function = variance.bind(frame, rows_by_group(correlation, frame, groups))
-        _check_identified(function, variance)
+        if function.from_fit is None and not function.identified:
+            raise ModelError(
+                f"{variance!r}: its parameters cannot be told from sigma or from each other; the "
+                "covariate is constant, or two functions say the same"
+            )
     log_sd = None if weights is None else -0.5 * np.log(weights)
     read = (*residual_variables(correlation, variance), *groups)
     columns = Frame(frame.n, {name: frame[name] for name in read})
     return ResidualStructure(frame.n, bound, function, log_sd, columns)
-
-
-def _check_identified(function: BoundVariance, variance: VarFunction) -> None:
-    """Refuse parameters that only scale all rows alike, as sigma does, or repeat each other."""
-    if function.from_fit is not None or not function.n_params:
-        return
-    _, D = function.log_sd(function.start + 0.3)
-    length = np.linalg.norm(D, axis=1, keepdims=True)
-    columns = np.vstack([D / np.where(length > 0.0, length, 1.0), np.ones(D.shape[1])]).T
-    if len(independent_columns(columns)) < columns.shape[1]:
-        raise ModelError(
-            f"{variance!r}: its parameters cannot be told from sigma or from each other; the "
-            "covariate is constant, or two functions say the same"
-        )
 
 
 def rows_by_group(

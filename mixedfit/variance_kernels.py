@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mixedfit.arrays import Array, IntArray
+from mixedfit.linalg import independent_columns
 from mixedfit.residual_form import FromFit
 
 __all__ = ["BoundVariance", "ConstPower", "LogLinear", "Product"]
@@ -40,6 +41,15 @@ class BoundVariance(ABC):
     def elsewhere(self) -> list[Array]:
         """Other coordinates worth a look, where the likelihood may have several maxima."""
         return []
+
+    @property
+    def identified(self) -> bool:
+        """Whether these rows tell its parameters from each other and from sigma."""
+        _, D = self.log_sd(self.start + 0.3)  # away from zeros, where derivatives may vanish
+        length = np.linalg.norm(D, axis=1, keepdims=True)
+        same = np.ones(D.shape[1])  # what sigma does: all rows move alike
+        columns = np.vstack([D / np.where(length > 0.0, length, 1.0), same]).T
+        return len(independent_columns(columns)) == columns.shape[1]
 
     @abstractmethod
     def log_sd(self, delta: Array) -> tuple[Array, Array]:
