@@ -60,8 +60,7 @@ class Bootstrap:
         The same from each sample, one row a sample; missing where a fit failed, and correlations
         also where a variance is zero.
     singular : float
-        Share of the samples whose fit has a combination of random effects without variance; nan
-        for a statistic.
+        Share of the samples fitted that have a combination of random effects without variance.
     failed : int
         Number of samples that could not be fitted.
     """
