@@ -182,8 +182,12 @@ def held_at_bounds(point: Point) -> BoolArray:
     """Coordinates the gradient holds at a bound, shape (r,)."""
     if point.room is None:
         return np.zeros(len(point.gradient), dtype=bool)
-    fall, rise = point.room
-    return ((fall >= 0.0) & (point.gradient > 0.0)) | ((rise <= 0.0) & (point.gradient < 0.0))
+    return _held(*point.room, point.gradient)
+
+
+def _held(fall: Array, rise: Array, g: Array) -> BoolArray:
+    """Coordinates at a bound where the function falls outward."""
+    return ((fall >= 0.0) & (g > 0.0)) | ((rise <= 0.0) & (g < 0.0))
 
 
 class _Model:
@@ -264,7 +268,7 @@ class _Model:
         Coordinates whose step would leave the bounds at once stay where they are from now on; the
         rest of the step is cut short where it meets a bound.
         """
-        held = ((fall >= 0.0) & (self.g > 0.0)) | ((rise <= 0.0) & (self.g < 0.0))
+        held = _held(fall, rise, self.g)
         if held.any():
             self._restrict(np.flatnonzero(~held))
         while True:
