@@ -9,7 +9,7 @@ import numpy as np
 from mixedfit.arrays import Array, BoolArray
 from mixedfit.errors import ModelError
 from mixedfit.fit import Fit, fitted_of
-from mixedfit.new_rows import NewCorrelation, complete_rows, read_new_rows, scale_of_new_rows
+from mixedfit.new_rows import NewCorrelation, read_new_rows, scale_of_new_rows
 
 __all__ = ["conditional_residuals"]
 
@@ -56,7 +56,7 @@ def conditional_residuals(fit: Fit, newdata: Any, rows: BoolArray, predicted: Ar
         )
     assert residual.columns is not None
     new = read_new_rows(newdata, list(residual.columns.columns), rows)
-    complete = complete_rows(new)
+    complete = new.complete()
     out = np.full(new.n, np.nan)
     correlation = NewCorrelation(fit, new.take(complete))
     fitted = fitted_of(fit.design, fit.estimate)

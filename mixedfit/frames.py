@@ -181,6 +181,14 @@ class Frame:
             return None
         return mask if mask.any() else None
 
+    def complete(self, names: Iterable[str] | None = None) -> NDArray[np.bool_]:
+        """Rows that miss nothing in some columns, by default in any, shape (n,)."""
+        out = np.ones(self.n, dtype=bool)
+        for name in self.columns if names is None else names:
+            if (mask := self.missing(name)) is not None:
+                out &= ~mask
+        return out
+
     def pandas(self) -> pd.DataFrame:
         """All columns as a pandas frame: numbers as wide as they come, truth values categories."""
         return pd.DataFrame({name: _for_pandas(c) for name, c in self.columns.items()})

@@ -15,7 +15,7 @@ from mixedfit.residual import ResidualStructure, bind_residual, rows_by_group
 from mixedfit.residual_form import Classes, classify
 from mixedfit.variance_function import VarFunction
 
-__all__ = ["NewCorrelation", "complete_rows", "read_new_rows", "scale_of_new_rows"]
+__all__ = ["NewCorrelation", "read_new_rows", "scale_of_new_rows"]
 
 
 def read_new_rows(newdata: Any, columns: Sequence[str], rows: BoolArray) -> Frame:
@@ -23,12 +23,6 @@ def read_new_rows(newdata: Any, columns: Sequence[str], rows: BoolArray) -> Fram
     if not columns:
         return Frame(int(rows.sum()), {})
     return read_frame(newdata, list(columns)).take(rows)
-
-
-def complete_rows(frame: Frame) -> BoolArray:
-    """The rows in which nothing is missing."""
-    masks = [mask for name in frame.columns if (mask := frame.missing(name)) is not None]
-    return ~np.logical_or.reduce(masks) if masks else np.ones(frame.n, dtype=bool)
 
 
 def scale_of_new_rows(
@@ -64,7 +58,7 @@ def scale_of_new_rows(
     if residual is None or variance is None:
         return log_sd, derivatives
     new = read_new_rows(newdata, variance.variables, rows)
-    complete = complete_rows(new)
+    complete = new.complete()
     log_sd[~complete] = derivatives[:, ~complete] = np.nan
     found = _scale(fit, residual, new.take(complete), predicted[complete])
     log_sd[complete] = found[0]

@@ -219,10 +219,7 @@ def _new_rows(
     labels = dict.fromkeys(v for i in sorted(included) for v in design.factors[i].variables)
     frame = read_frame(newdata, [*needed, *(name for name in labels if name not in needed)])
     checked = needed if new_levels == "population" else {**needed, **labels}
-    masks = [mask for name in checked if (mask := frame.missing(name)) is not None]
-    complete = np.ones(frame.n, dtype=bool)
-    for mask in masks:
-        complete &= ~mask
+    complete = frame.complete(checked)
     return (frame if complete.all() else frame.take(complete)), complete
 
 

@@ -21,7 +21,8 @@ from scipy import sparse
 
 from mixedfit.arrays import Array, BoolArray, IntArray
 from mixedfit.fit import Fit
-from mixedfit.new_rows import NewCorrelation, complete_rows, read_new_rows, scale_of_new_rows
+from mixedfit.frames import Frame
+from mixedfit.new_rows import NewCorrelation, read_new_rows, scale_of_new_rows
 from mixedfit.predict import PredictionRows
 from mixedfit.prediction_errors import Errors, Predictor
 from mixedfit.residual_directions import ResidualDirections
@@ -75,10 +76,10 @@ class NewResiduals:
     @cached_property
     def known(self) -> BoolArray:
         """Which rows have all columns of the structure, shape (m,)."""
-        return complete_rows(self._columns)
+        return self._columns.complete()
 
     @cached_property
-    def _columns(self) -> Any:
+    def _columns(self) -> Frame:
         residual = self.fit.design.residual
         assert residual is not None
         assert residual.columns is not None
