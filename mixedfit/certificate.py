@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from mixedfit.arrays import Array
+from mixedfit.arrays import Array, BoolArray
 from mixedfit.covariance import Structure
 from mixedfit.errors import ModelError
 from mixedfit.identify import at_limit, moving_directions
@@ -184,18 +184,10 @@ def certify(
         null = _null_directions(point)
     held = held_at_bounds(point)
     gradient = np.where(held, 0.0, point.gradient)
-    limits = tuple(
-        name
-        for name, own, gone in zip(
-            residual_names, held[point.n_covariance :], at_limit(point), strict=True
-        )
-        if own or gone
-    )
+    limits = _limits(minimum.converged, point, held, residual_names)
     singular = tuple(
         SingularDirection(t, direction) for t, block in enumerate(null) for direction in block.T
     )
-    if not limits and minimum.converged:
-        limits = _ridge(point, residual_names)
     status: Status = "boundary" if singular or limits or held.any() else "optimal"
     everywhere = identified and status == "optimal"
     moves = None if everywhere else moving_directions(point, held)
@@ -204,30 +196,18 @@ def certify(
     if not minimum.converged and residual_names and every_step_rises(point):
         message = "at a kink of the criterion, which rises with every step"
     elif not minimum.converged:
+        status = "stalled"
         worst = int(np.argmax(np.abs(gradient)))
-        status, message = (
-            "stalled",
-            (
-                f"stopped after {minimum.nfev} evaluations with the criterion still falling (a "
-                f"Newton step promises {minimum.decrement / 2:.3g}), most steeply in "
-                f"{_owner(likelihood, worst, names, residual_names)}"
-            ),
-        )
+        message = _still_falling(minimum, _owner(likelihood, worst, names, residual_names))
     elif not limits and smallest <= flat * largest and np.isfinite(largest):
-        status, message = (
-            "stalled",
-            (
-                "the criterion is flat in some direction: these data do not determine the variances"
-                f"{' and the parameters of the residuals' if residual_names else ''}"
-            ),
+        status = "stalled"
+        also = " and the parameters of the residuals" if residual_names else ""
+        message = (
+            "the criterion is flat in some direction: these data do not determine the variances"
+            f"{also}"
         )
-    elif limits:
-        which = " and ".join(limits)
-        message = f"{which} of the residuals at the limit; the criterion rises inside"
-    elif status == "boundary":
-        message = "a variance is zero or a correlation is at its limit; the criterion rises inside"
     else:
-        message = "gradient zero, Hessian positive definite"
+        message = _at_rest(status, limits)
     if status != "stalled" and not identified:
         message += "; terms share a variance of which only the sum is determined"
     optimum = Optimum(
@@ -245,6 +225,31 @@ def certify(
         limits,
     )
     return optimum, point
+
+
+def _limits(
+    converged: bool, point: Evaluation, held: BoolArray, residual_names: Sequence[str]
+) -> tuple[str, ...]:
+    """Residual parameters at a limit, or on a ridge towards one."""
+    gone = held[point.n_covariance :] | at_limit(point)
+    limits = tuple(name for name, own in zip(residual_names, gone, strict=True) if own)
+    return _ridge(point, residual_names) if converged and not limits else limits
+
+
+def _still_falling(minimum: Minimum[Evaluation], steepest: str) -> str:
+    return (
+        f"stopped after {minimum.nfev} evaluations with the criterion still falling (a Newton step "
+        f"promises {minimum.decrement / 2:.3g}), most steeply in {steepest}"
+    )
+
+
+def _at_rest(status: Status, limits: Sequence[str]) -> str:
+    if limits:
+        which = " and ".join(limits)
+        return f"{which} of the residuals at the limit; the criterion rises inside"
+    if status == "boundary":
+        return "a variance is zero or a correlation is at its limit; the criterion rises inside"
+    return "gradient zero, Hessian positive definite"
 
 
 def _owner(
