@@ -29,7 +29,7 @@ from mixedfit.residual import (
     check_within,
     residual_variables,
 )
-from mixedfit.rows import RowOptions, use_rows
+from mixedfit.rows import RowOptions, UsedRows, use_rows
 
 if TYPE_CHECKING:
     from mixedfit.correlation_structure import CorStructure
@@ -326,14 +326,7 @@ class Design:
         response = Response(formula.response, evaluate(formula.response, frame, "response"))
         kept = _independent(fixed, recipe, response.name)
         factors, terms = _random_part(formula.random, frame, codings, matrices, (fixed, recipe))
-        offset = used.offset
-        offsets: tuple[Expression, ...] | None = formula.offsets
-        if offset is not None:
-            given = used.offset_expression
-            offsets = None if given is None else (*formula.offsets, given)
-        for expression in formula.offsets:
-            own = evaluate(expression, frame, "offset")
-            offset = own if offset is None else offset + own
+        offset, offsets = _offset(formula, used, frame)
         X = fixed if len(kept) == fixed.shape[1] else np.ascontiguousarray(fixed[:, kept])
         index = data.index if isinstance(data, pd.DataFrame) else pd.RangeIndex(used.total)
         index = index if used.positions is None else index[used.positions]
@@ -387,6 +380,18 @@ def _variables(formula: Formula) -> list[str]:
         out.update(dict.fromkeys(sorted(variables(effect.columns.text))))
         out.update(dict.fromkeys(effect.group))
     return list(out)
+
+
+def _offset(
+    formula: Formula, used: UsedRows, frame: Frame
+) -> tuple[Array | None, tuple[Expression, ...] | None]:
+    """The formula's offsets and the one given beside it: their sum, and the expressions in it."""
+    parts = [evaluate(expression, frame, "offset") for expression in formula.offsets]
+    if used.offset is None:
+        return (sum(parts, np.zeros(frame.n)) if parts else None), formula.offsets
+    offset = sum(parts, used.offset)
+    given = used.offset_expression
+    return offset, None if given is None else (*formula.offsets, given)
 
 
 def _covariates(frame: Frame, formula: Formula, offsets: tuple[Expression, ...] | None) -> Frame:

@@ -116,14 +116,8 @@ def use_rows(data: Any, names: list[str], options: RowOptions) -> UsedRows:
         for what, value in expressions.items()
         if not isinstance(value, Expression)
     }
-    keep = np.ones(total, dtype=bool)
-    if options.subset is not None:
-        keep = _subset(options.subset, data, total)
-        if not keep.any():
-            raise DataError(f"subset keeps none of the {total} rows")
-    n_subset = int(keep.sum())
-    keep = _complete(frame, given, keep, options.na_action)
-    n_missing = n_subset - int(keep.sum())
+    subset = _subset(options.subset, data, total)
+    keep = _complete(frame, given, subset, options.na_action)
     positions = None if keep.all() else np.flatnonzero(keep)
     frame = frame.take(keep)  # copies: what the caller changes later does not reach the fit
     given = {what: values[keep] for what, values in given.items()}
@@ -139,7 +133,7 @@ def use_rows(data: Any, names: list[str], options: RowOptions) -> UsedRows:
         frame,
         positions,
         total,
-        n_missing,
+        int(subset.sum() - keep.sum()),
         given.get("weights"),
         given.get("offset"),
         offset if isinstance(offset, Expression) else None,
@@ -222,9 +216,20 @@ def _complete(
     return complete
 
 
-def _subset(subset: str | ArrayLike, data: Any, total: int) -> NDArray[np.bool_]:
+def _subset(subset: str | ArrayLike | None, data: Any, total: int) -> NDArray[np.bool_]:
+    """The rows a subset keeps, some at least."""
+    if subset is None:
+        return np.ones(total, dtype=bool)
     if isinstance(subset, str):
-        return _subset_expression(subset, data, total)
+        keep = _subset_expression(subset, data, total)
+    else:
+        keep = _subset_mask(subset, total)
+    if not keep.any():
+        raise DataError(f"subset keeps none of the {total} rows")
+    return keep
+
+
+def _subset_mask(subset: ArrayLike, total: int) -> NDArray[np.bool_]:
     mask = _truth(read_column("subset", subset))
     if mask is None:
         raise DataError(
