@@ -26,8 +26,10 @@ __all__ = [
     "PredictionRows",
     "ResidualKind",
     "ResidualPart",
+    "check_residual_part",
     "fitted_values",
     "predict",
+    "predicted_means",
     "prediction_rows",
     "residuals",
     "simulate",
@@ -90,16 +92,13 @@ def predict(
     Series
         One value a row of ``newdata``; missing where a value it needs is.
     """
+    check_residual_part(fit, newdata, groups, residual)
     rows = prediction_rows(fit.design, newdata, groups, new_levels)
+    means = predicted_means(fit, rows)
     if residual is not None:
-        _check_residual(fit, newdata, _included(fit.design, groups), residual)
-    fitted = rows.X @ fit.estimate.beta + rows.offset
-    if any((codes >= 0).any() for codes in rows.codes):
-        fitted = fitted + fit.estimate.linear_predictor(rows.Z, rows.codes)
-    if residual is not None:
-        fitted = fitted + conditional_residuals(fit, newdata, rows.complete, fitted)
+        means = means + conditional_residuals(fit, newdata, rows.complete, means)
     values = np.full(len(rows.complete), np.nan)
-    values[rows.complete] = fitted
+    values[rows.complete] = means
     return pd.Series(values, index=rows.index, name="predicted")
 
 
@@ -173,12 +172,28 @@ def prediction_rows(
     return PredictionRows(X, offset, columns, codes, complete, index)
 
 
-def _check_residual(fit: Fit, newdata: Any, included: Collection[int], residual: Any) -> None:
+def predicted_means(fit: Fit, rows: PredictionRows) -> Array:
+    """Means of the rows given the levels that are included, shape (m,)."""
+    means = rows.X @ fit.estimate.beta + rows.offset
+    if any((codes >= 0).any() for codes in rows.codes):
+        means = means + fit.estimate.linear_predictor(rows.Z, rows.codes)
+    return means
+
+
+def check_residual_part(fit: Fit, newdata: Any, groups: Groups, residual: ResidualPart) -> None:
+    """Refuse residuals of rows or groups for which there are none to predict.
+
+    Raises
+    ------
+    ModelError
+    """
+    if residual is None:
+        return
     if residual != "conditional":
         raise ModelError(f"residual must be None or 'conditional', not {residual!r}")
     if newdata is None:
         raise ModelError("residual='conditional' is for new rows: those of the fit are observed")
-    if len(included) < len(fit.design.factors):
+    if len(_included(fit.design, groups)) < len(fit.design.factors):
         raise ModelError(
             "residual='conditional' goes with all random effects, groups='all': the residuals are "
             "what they leave"

@@ -27,6 +27,7 @@ import pandas as pd
 import scipy
 
 from mixedfit.arrays import Array
+from mixedfit.conditional_residuals import conditional_residuals
 from mixedfit.errors import ModelError, check_level
 from mixedfit.fit import Fit
 from mixedfit.predict import (
@@ -34,7 +35,8 @@ from mixedfit.predict import (
     NewLevels,
     PredictionRows,
     ResidualPart,
-    predict,
+    check_residual_part,
+    predicted_means,
     prediction_rows,
 )
 from mixedfit.prediction_errors import Predictor
@@ -177,17 +179,19 @@ def predict_interval(
             "interval='prediction' with it"
         )
     check_level(level)
+    check_residual_part(fit, newdata, groups, residual)
     rows = prediction_rows(fit.design, newdata, groups, new_levels, interval == "prediction")
-    predicted = predict(fit, newdata, groups, new_levels, residual).to_numpy()
-    out = np.full((len(predicted), 4), np.nan)
+    estimate = means = predicted_means(fit, rows)
+    if residual is not None:
+        estimate = means + conditional_residuals(fit, newdata, rows.complete, means)
     with one_thread():
         own = None
         if fit.design.residual is not None and interval == "prediction":
-            means = predict(fit, newdata, groups, new_levels).to_numpy()
-            own = NewResiduals(fit, newdata, rows, means[rows.complete])
+            own = NewResiduals(fit, newdata, rows, means)
         weights = fit.design.weights if newdata is None else None
         variance = prediction_variance(fit, rows, interval, weights, own, residual is not None)
-    estimate, se = predicted[rows.complete], np.sqrt(variance.total)
+    se = np.sqrt(variance.total)
+    out = np.full((len(rows.complete), 4), np.nan)
     half = scipy.stats.t.ppf(0.5 + 0.5 * level, np.maximum(variance.df, 1.0)) * se
     out[rows.complete] = np.column_stack([estimate, se, estimate - half, estimate + half])
     return pd.DataFrame(out, index=rows.index, columns=["estimate", "se", "lower", "upper"])
