@@ -120,7 +120,7 @@ class CorStructure(ABC):
             values = np.atleast_1d(np.asarray(self.value, dtype=float))
         except (TypeError, ValueError):
             values = np.array([np.nan])
-        if values.ndim != 1 or not np.isfinite(values).all():
+        if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
             raise ModelError(f"value of {self._name} must be numbers, not {self.value!r}")
         return values
 

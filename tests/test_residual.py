@@ -153,3 +153,9 @@ def test_covariates_are_named_as_they_are_written(call: str) -> None:
     frame = read_frame(TIED, list(TIED))
     with pytest.raises(DataError, match=r"covariate 'I\(x - [1x]\)' (must be positive|is zero)"):
         bind_residual(None, eval(call, CLASSES), frame)
+
+
+@pytest.mark.parametrize("structure", [CorExp, CorLin, CorSymm, CorAR1])
+def test_a_value_without_numbers_is_told(structure: type) -> None:
+    with pytest.raises(ModelError, match=r"must be numbers, not \[\]"):
+        structure([])
