@@ -31,6 +31,9 @@ from mixedfit.residual_form import Classes, ResidualForm
 
 __all__ = ["CorAR1", "CorARMA", "CorCAR1", "CorCompSymm", "CorSymm"]
 
+# Steps of time over which autocorrelations are computed one by one.
+_LONGEST = 1_000_000
+
 # -- in time --------------------------------------------------------------------------------------
 
 
@@ -197,7 +200,12 @@ class CorARMA(CorStructure):
         spread = np.maximum.reduceat(since[order], starts) - np.minimum.reduceat(
             since[order], starts
         )
-        table = ArmaTable(self.p, self.q, int(spread.max(initial=0.0)))
+        if spread.max() > _LONGEST:
+            raise DataError(
+                f"CorARMA: times {self._form.left!r} of one group reach {spread.max():g} apart, "
+                f"more than the {_LONGEST} that are computed one by one; count in longer steps"
+            )
+        table = ArmaTable(self.p, self.q, int(spread.max()))
         batches = batches_of(classes, since[:, None], _lags)
         return Blocks(frame.n, batches, table), start, wide(count)
 

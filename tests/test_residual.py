@@ -159,3 +159,9 @@ def test_covariates_are_named_as_they_are_written(call: str) -> None:
 def test_a_value_without_numbers_is_told(structure: type) -> None:
     with pytest.raises(ModelError, match=r"must be numbers, not \[\]"):
         structure([])
+
+
+def test_times_too_far_apart_to_count_steps_are_told() -> None:
+    frame = read_frame({"s": [0, 10**7, 2, 5], "g": ["a", "a", "b", "b"]}, ["s", "g"])
+    with pytest.raises(DataError, match=r"times 's' of one group reach 1e\+07 apart.*longer steps"):
+        bind_residual(CorARMA(form="~ s | g", p=1, q=1), None, frame)
