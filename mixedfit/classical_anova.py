@@ -86,7 +86,7 @@ def classical_anova(fit: Fit) -> ClassicalAnova:
     combination of the mean squares below with the same expectation if the variance is zero; where
     that is not one of them its degrees of freedom are Satterthwaite's (1946, Biometrics 2).
     """
-    order = nested_factors(fit)
+    order = nested_factors(fit, "test the variances of crossed factors with ranova()")
     _check(fit)
     factors = [fit.design.factors[f] for f in order]
     names = [factor.name for factor in factors]

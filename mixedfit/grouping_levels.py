@@ -19,8 +19,16 @@ __all__ = ["CovarianceType", "fitted_at", "group_covariance", "nested_factors"]
 CovarianceType = Literal["marginal", "conditional"]
 
 
-def nested_factors(fit: Fit) -> list[int]:
+def nested_factors(
+    fit: Fit, remedy: str = "name factors instead, as in predict(groups=['name'])"
+) -> list[int]:
     """The grouping factors from the outermost to the innermost.
+
+    Parameters
+    ----------
+    fit : Fit
+    remedy : str
+        What to do where they are not nested, for the message.
 
     Raises
     ------
@@ -32,9 +40,8 @@ def nested_factors(fit: Fit) -> list[int]:
     for outer, inner in pairwise(order):
         if not is_nested(factors[inner].codes, factors[outer].codes):
             raise ModelError(
-                f"levels are counted for nested grouping factors, but {factors[inner].name!r} is "
-                f"not nested in {factors[outer].name!r}; name factors instead, as in "
-                f"predict(groups=[{factors[outer].name!r}])"
+                f"{factors[inner].name!r} is not nested in {factors[outer].name!r}, so that there "
+                f"is no order of levels; {remedy}"
             )
     return order
 
@@ -136,7 +143,8 @@ def _groups(fit: Fit, group: str | None) -> tuple[IntArray, list[str], str]:
         names = [factor.name for factor in factors]
         if group is not None and group not in names:
             raise ModelError(f"group must be one of {', '.join(map(repr, names))}, not {group!r}")
-        chosen = nested_factors(fit)[0] if group is None else names.index(group)
+        remedy = "say whose level this is with group="
+        chosen = nested_factors(fit, remedy)[0] if group is None else names.index(group)
         factor = factors[chosen]
         return factor.codes, [_spelled(label) for label in factor.levels], repr(factor.name)
     if group is not None:

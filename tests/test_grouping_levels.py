@@ -96,3 +96,15 @@ def test_bad_levels_are_told() -> None:
     with pytest.raises(ModelError, match="no two rows of this model are correlated"):
         plain.marginal_cov("A")
     assert plain.fitted_at(0).nunique() == 1
+
+
+def test_crossed_factors_get_the_remedy_of_the_call() -> None:
+    data = mf.datasets.load("penicillin")
+    fit = mf.lmer("diameter ~ 1 + (1 | plate) + (1 | sample)", data)
+    for call, remedy in (
+        (lambda: fit.fitted_at(1), "predict"),
+        (lambda: fit.marginal_cov("a"), "group="),
+        (fit.anova_oneway, "ranova"),
+    ):
+        with pytest.raises(ModelError, match=rf"'plate' is not nested in 'sample', .*; .*{remedy}"):
+            call()
