@@ -9,7 +9,7 @@ function calls (``x^2``, ``TRUE``, dotted names) have been turned into Python's.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal
@@ -538,14 +538,34 @@ _PIECES = re.compile(
 _OPERATORS = {"^": "**", "%%": "%", "%/%": "//", "&&": "&", "||": "|", "!": "~"}
 
 
-def python_code(code: str) -> str:
+_SHORT = ("T", "F")
+_NAMED_ARGUMENT = re.compile(r"(?<![=<>!])=\s*$")
+
+
+def python_code(code: str, columns: Collection[str] | None = None) -> str:
     """R code, as it stands inside a function call, as Python code.
+
+    Parameters
+    ----------
+    code : str
+    columns : collection of str, optional
+        Of the data, where they are known. ``T`` and ``F`` are R's constants as values of named
+        arguments, and elsewhere if the columns are known and none is called so.
 
     Examples
     --------
     >>> python_code("total.fruits^2 > 4 & ok == TRUE")
     '`total.fruits`**2 > 4 & ok == True'
+    >>> python_code("poly(T, 2, raw = T)")
+    'poly(T, 2, raw = True)'
     """
+
+    def constant(name: str, start: int) -> bool:
+        if name not in _SHORT:
+            return name in _CONSTANTS
+        if columns is not None and name not in columns:
+            return True
+        return _NAMED_ARGUMENT.search(code[:start]) is not None
 
     def piece(match: re.Match[str]) -> str:
         name = match["name"]
@@ -556,7 +576,7 @@ def python_code(code: str) -> str:
         if match["call"]:
             known = _FUNCTIONS.get(name)
             return f"{known or _dots_to_underscores(name)}("
-        if name in _CONSTANTS:
+        if constant(name, match.start()):
             return _CONSTANTS[name]
         if "." in name and name.split(".")[0] not in _ATTRIBUTES_OF:
             return f"`{name}`"

@@ -251,9 +251,10 @@ _IN = re.compile(r"%in%\s*c\s*\(([^()]*)\)")
 
 
 def _subset_expression(subset: str, data: Any, total: int) -> NDArray[np.bool_]:
-    code = python_code(_IN.sub(r" in [\1]", subset))
+    known = column_names(data)
+    code = python_code(_IN.sub(r" in [\1]", subset), known)
     words = set(re.findall(r"[A-Za-z_.][\w.]*", code)) | set(re.findall(r"`([^`]+)`", code))
-    names = [name for name in column_names(data) if name in words]
+    names = [name for name in known if name in words]
     try:
         columns = read_frame(data, names)
         frame = columns.pandas()
@@ -262,7 +263,8 @@ def _subset_expression(subset: str, data: Any, total: int) -> NDArray[np.bool_]:
                 frame[name] = pd.arrays.BooleanArray(column.codes == 1, column.codes < 0)
             elif not isinstance(column, Labels) and column.dtype.kind == "b":
                 frame[name] = column
-        mask = _truth(read_column("subset", frame.eval(code)))
+        values: Any = frame.eval(code)
+        mask = _truth(read_column("subset", values)) if np.ndim(values) == 1 else None
     except DataError:
         raise
     except NameError as error:

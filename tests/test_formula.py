@@ -177,3 +177,18 @@ def test_quoted_names_stay_quoted_where_columns_are_uncorrelated():
     effects = parse("y ~ 1 + (`a b` + x.y || g)").random
     assert [effect.label for effect in effects] == ["(1 | g)", "(0 + `a b` | g)", "(0 + x.y | g)"]
     assert [effect.columns.text for effect in effects[1:]] == ["0 + `a b`", "0 + x.y"]
+
+
+@pytest.mark.parametrize(
+    ("code", "columns", "expected"),
+    [
+        ("I(T * x)", None, "I(T * x)"),
+        ("poly(T, 2, raw=T)", None, "poly(T, 2, raw=True)"),
+        ("T == T", None, "T == T"),
+        ("flag == T & F", ["flag"], "flag == True & False"),
+        ("T > 2", ["T"], "T > 2"),
+        ("f(a = F)", ["F"], "f(a = False)"),
+    ],
+)
+def test_columns_named_as_rs_shorthand_for_truth(code, columns, expected):
+    assert python_code(code, columns) == expected

@@ -161,3 +161,14 @@ def test_a_subset_computes_with_wide_numbers():
     data = DATA.assign(k=np.array([1, 2, 3, 100, 100, 100], dtype="uint8"))
     used = use_rows(data, ["w"], RowOptions(subset="k - 2 < 0 | k * k > 300"))
     assert used.positions.tolist() == [0, 3, 4, 5]
+
+
+def test_columns_named_t_are_columns():
+    data = DATA.assign(T=DATA["w"])
+    used = use_rows(data, ["w"], RowOptions(subset="T > 4", weights="1/T", offset="T"))
+    assert used.positions.tolist() == [4, 5]
+    np.testing.assert_allclose(used.weights, [1 / 5, 1 / 6])
+    flagged = DATA.assign(flag=DATA["w"] > 4)
+    assert use_rows(flagged, ["w"], RowOptions(subset="flag == T")).positions.tolist() == [4, 5]
+    with pytest.raises(DataError, match="does not give True or False"):
+        use_rows(data, ["w"], RowOptions(subset="1"))
