@@ -26,6 +26,7 @@ __all__ = [
     "Frame",
     "Labels",
     "as_pandas",
+    "as_wide",
     "column_names",
     "combinations",
     "is_nested",
@@ -207,9 +208,13 @@ def _for_pandas(column: Column) -> Any:
         return column.categorical()
     if column.dtype.kind == "b":
         return pd.Categorical(column, categories=[False, True])
-    # Arithmetic of narrow numbers overflows in silence, and below zero where they have no sign.
-    whole = column.dtype.kind in "iu" and column.max(initial=0) <= np.iinfo(np.int64).max
-    return column.astype(np.int64 if whole else float, copy=False)
+    return as_wide(column)
+
+
+def as_wide(numbers: NDArray[Any]) -> NDArray[Any]:
+    """Numbers as wide as they come: small integers overflow in silence, unsigned ones below 0."""
+    whole = numbers.dtype.kind in "iu" and numbers.max(initial=0) <= np.iinfo(np.int64).max
+    return numbers.astype(np.int64 if whole else float, copy=False)
 
 
 def read_frame(data: Any, names: Iterable[str]) -> Frame:

@@ -17,6 +17,7 @@ from mixedfit.frames import (
     Column,
     Frame,
     Labels,
+    as_wide,
     column_names,
     number_of_rows,
     read_column,
@@ -247,6 +248,19 @@ def _truth(column: Column) -> NDArray[np.bool_] | None:
     return column if column.dtype.kind == "b" else None
 
 
+def _with_missing(column: Column) -> Any:
+    """A column for pandas; a missing number is neither like nor unlike another, as in R."""
+    if isinstance(column, Labels):
+        if column.truth:
+            return pd.arrays.BooleanArray(column.codes == 1, column.codes < 0)
+        return column.categorical()
+    if column.dtype.kind == "b":
+        return column
+    numbers = as_wide(column)
+    missing = np.isnan(numbers)
+    return pd.arrays.FloatingArray(numbers, missing) if missing.any() else numbers
+
+
 _IN = re.compile(r"%in%\s*c\s*\(([^()]*)\)")
 
 
@@ -256,13 +270,8 @@ def _subset_expression(subset: str, data: Any, total: int) -> NDArray[np.bool_]:
     words = set(re.findall(r"[A-Za-z_.][\w.]*", code)) | set(re.findall(r"`([^`]+)`", code))
     names = [name for name in known if name in words]
     try:
-        columns = read_frame(data, names)
-        frame = columns.pandas()
-        for name, column in columns.columns.items():
-            if isinstance(column, Labels) and column.truth:
-                frame[name] = pd.arrays.BooleanArray(column.codes == 1, column.codes < 0)
-            elif not isinstance(column, Labels) and column.dtype.kind == "b":
-                frame[name] = column
+        columns = read_frame(data, names).columns
+        frame = pd.DataFrame({name: _with_missing(c) for name, c in columns.items()})
         values: Any = frame.eval(code)
         mask = _truth(read_column("subset", values)) if np.ndim(values) == 1 else None
     except DataError:

@@ -172,3 +172,19 @@ def test_columns_named_t_are_columns():
     assert use_rows(flagged, ["w"], RowOptions(subset="flag == T")).positions.tolist() == [4, 5]
     with pytest.raises(DataError, match="does not give True or False"):
         use_rows(data, ["w"], RowOptions(subset="1"))
+
+
+@pytest.mark.parametrize(
+    ("subset", "expected"),
+    [
+        ("x != 2", [0, 3, 4, 5]),
+        ("!(x > 4)", [0, 1, 3]),
+        ("g == 'a' | w > 4", [0, 1, 4, 5]),
+        ("g %in% c('a', 'b')", [0, 1, 2, 3]),
+        ("x * 2 > w", [0, 1, 3, 4, 5]),
+    ],
+)
+def test_a_condition_on_a_missing_number_leaves_its_row_out_as_in_r(subset, expected):
+    used = use_rows(DATA, ["w"], RowOptions(subset=subset))
+    kept = np.arange(6) if used.positions is None else used.positions
+    assert kept.tolist() == expected
