@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 import mixedfit as mf
-from mixedfit.correlation import CorAR1, CorCompSymm
+from mixedfit.correlation import CorAR1, CorARMA, CorCAR1, CorCompSymm, CorSymm
+from mixedfit.correlation_spatial import CorExp, CorLin
 from mixedfit.errors import DataError, MixedfitError, ModelError
 from mixedfit.frames import read_frame
 from mixedfit.residual import bind_residual, residual_variables
-from mixedfit.variance_function import VarComb, VarExp, VarPower
+from mixedfit.variance_function import VarComb, VarConstPower, VarExp, VarIdent, VarPower
 from tests.residual_cases import (
+    CLASSES,
     DATA,
     RNG,
     STRUCTURES,
