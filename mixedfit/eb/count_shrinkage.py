@@ -111,8 +111,27 @@ def shrink_counts(
         _check_estimable(data)
         fit = maximise(data.informative) if method == "ml" else _moments_fit(data)
     behaviour = CountBehaviour(data, fit, how, stated is not None)
+    prior, prior_se = _prior_series(data, fit, stated)
+    return Shrinkage(
+        prior=prior,
+        prior_se=prior_se,
+        coefficients=_coefficients(data, fit, stated, level),
+        posterior=_posterior(data, behaviour, level),
+        llf=fit.llf,
+        method="stated" if stated else method,
+        family="beta-binomial" if _is_beta(data) else "gamma-Poisson",
+        prior_name=("stated " if stated else "") + ("beta" if _is_beta(data) else "gamma"),
+        uncertainty=how if isinstance(how, str) else type(how).__name__.lower(),
+        behaviour=behaviour,
+        level=level,
+        notes=tuple(_notes(data, fit)),
+    )
+
+
+def _posterior(data: CountData, behaviour: CountBehaviour, level: float) -> pd.DataFrame:
+    """One row a unit."""
     moments = behaviour.moments(level)
-    posterior = pd.DataFrame(
+    return pd.DataFrame(
         {
             "label": data.labels,
             "estimate": data.raw,
@@ -123,21 +142,6 @@ def shrink_counts(
             "upper": moments.upper,
             "weight": behaviour.own_weight(),
         }
-    )
-    prior, prior_se = _prior_series(data, fit, stated)
-    return Shrinkage(
-        prior=prior,
-        prior_se=prior_se,
-        coefficients=_coefficients(data, fit, stated, level),
-        posterior=posterior,
-        llf=fit.llf,
-        method="stated" if stated else method,
-        family="beta-binomial" if _is_beta(data) else "gamma-Poisson",
-        prior_name=("stated " if stated else "") + ("beta" if _is_beta(data) else "gamma"),
-        uncertainty=how if isinstance(how, str) else type(how).__name__.lower(),
-        behaviour=behaviour,
-        level=level,
-        notes=tuple(_notes(data, fit)),
     )
 
 
