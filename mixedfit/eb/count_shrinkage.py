@@ -371,7 +371,7 @@ class CountBehaviour(Behaviour):
 
     def predict(self, X: Any, level: float) -> pd.DataFrame:
         units = self.data.likelihood
-        rows = read_new(self.data.names, X)
+        rows = read_new(X, self.data.names)
         p = len(self.fit.b)
         eta = rows @ self.fit.b
         V = np.zeros((p, p)) if self.stated else self.fit.covariance[:p, :p]

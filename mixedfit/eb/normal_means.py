@@ -107,7 +107,7 @@ def normal_means(
     """
     check_level(level)
     data = read_estimates(estimate, se, X, labels)
-    encode = partial(read_new, data.names)
+    encode = partial(read_new, names=data.names)
     if isinstance(prior, Normal):
         if X is not None:
             raise DataError("a stated prior has a stated mean; leave X out")

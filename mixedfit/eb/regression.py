@@ -57,7 +57,7 @@ def new_unit_table(
     )
 
 
-def read_new(names: tuple[str, ...], new: Any) -> Array:
+def read_new(new: Any, names: tuple[str, ...]) -> Array:
     """Rows of X for new units of a model with these columns, the intercept first.
 
     Columns are found by name in a frame, by place in an array; without covariates new is None.
@@ -78,7 +78,9 @@ def read_new(names: tuple[str, ...], new: Any) -> Array:
         matrix = np.asarray(new)
         matrix = matrix.reshape(-1, len(wanted)) if matrix.ndim < 2 else matrix
         if matrix.ndim != 2 or matrix.shape[1] != len(wanted):
-            raise DataError(f"X must have {len(wanted)} columns, {', '.join(wanted)}")
+            raise DataError(
+                f"X must have {len(wanted)} columns of finite numbers, {', '.join(wanted)}"
+            )
         frame = pd.DataFrame(matrix, columns=wanted)
     columns = [read_covariate(name, frame[name]) for name in wanted]
     return np.column_stack([np.ones(len(frame)), *columns])
