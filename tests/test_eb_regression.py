@@ -43,29 +43,29 @@ def test_covariates_come_by_name_from_frames_and_by_place_from_arrays():
     expected = np.array([[1.0, 30.0, 2.0], [1.0, 40.0, 5.0]])
     columns = {"size": [2.0, 5.0], "other": [0.0, 0.0], "age": [30.0, 40.0]}
     for new in (columns, pd.DataFrame(columns), pl.DataFrame(columns)):
-        np.testing.assert_array_equal(read_new(NAMES, new), expected)
-    np.testing.assert_array_equal(read_new(NAMES, [[30, 2], [40, 5]]), expected)
+        np.testing.assert_array_equal(read_new(new, NAMES), expected)
+    np.testing.assert_array_equal(read_new([[30, 2], [40, 5]], NAMES), expected)
     # One row, or one column, may be a plain list.
-    np.testing.assert_array_equal(read_new(NAMES, [30, 2]), expected[:1])
-    np.testing.assert_array_equal(read_new(NAMES[:2], [30, 40]), expected[:, :2])
+    np.testing.assert_array_equal(read_new([30, 2], NAMES), expected[:1])
+    np.testing.assert_array_equal(read_new([30, 40], NAMES[:2]), expected[:, :2])
 
 
 @pytest.mark.parametrize(
     ("new", "message"),
     [
         ({"age": [1.0]}, "X lacks the column 'size'; it needs age, size"),
-        ([[1.0, 2.0, 3.0]], "X must have 2 columns, age, size"),
+        ([[1.0, 2.0, 3.0]], "X must have 2 columns of finite numbers, age, size"),
         ([[1.0, np.nan]], "size"),
     ],
 )
 def test_bad_covariates_are_told(new, message):
     with pytest.raises(DataError, match=message):
-        read_new(NAMES, new)
+        read_new(new, NAMES)
 
 
 def test_without_covariates_there_is_nothing_to_read():
-    np.testing.assert_array_equal(read_new(NAMES[:1], None), [[1.0]])
+    np.testing.assert_array_equal(read_new(None, NAMES[:1]), [[1.0]])
     with pytest.raises(DataError, match="leave X out"):
-        read_new(NAMES[:1], [[1.0]])
+        read_new([[1.0]], NAMES[:1])
     with pytest.raises(DataError, match="give X with age, size"):
-        read_new(NAMES, None)
+        read_new(None, NAMES)

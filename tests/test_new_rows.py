@@ -9,7 +9,7 @@ import pytest
 import mixedfit as mf
 from mixedfit.errors import DataError
 from mixedfit.frames import read_frame
-from mixedfit.new_rows import NewCorrelation, complete_rows, read_new_rows, scale_of_new_rows
+from mixedfit.new_rows import NewCorrelation, read_new_rows, scale_of_new_rows
 
 from .test_conditional_residuals import NEW, OLD
 
@@ -22,8 +22,8 @@ def fitted(correlation: object = None, weights: object = None) -> mf.MixedResult
 
 def test_rows_with_anything_missing_are_not_complete() -> None:
     data = pd.DataFrame({"a": [1.0, np.nan, 3.0, 4.0], "b": ["u", "v", None, "w"], "c": 1.0})
-    assert complete_rows(read_frame(data, ["a", "b"])).tolist() == [True, False, False, True]
-    assert complete_rows(read_frame(data, ["c"])).tolist() == [True] * 4
+    assert read_frame(data, ["a", "b"]).complete().tolist() == [True, False, False, True]
+    assert read_frame(data, ["c"]).complete().tolist() == [True] * 4
     some = read_new_rows(data, ["a", "c"], np.array([False, True, False, True]))
     np.testing.assert_array_equal(some["a"], [np.nan, 4.0])
     assert read_new_rows(data, [], np.array([True, False, True, True])).n == 3
