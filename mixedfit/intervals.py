@@ -22,6 +22,7 @@ from mixedfit.profile import (
     quantile_of,
 )
 from mixedfit.residual_intervals import residual_intervals
+from mixedfit.tails import t_quantile
 from mixedfit.variance_parameters import (
     VarianceParameter,
     parameter_gradients,
@@ -100,9 +101,7 @@ def wald_intervals(fit: Fit, level: float = 0.95, ddf: Ddf | None = None) -> pd.
     """
     fixed = inference(fit, ddf)
     unit = np.eye(fit.p)
-    half = scipy.stats.t.ppf(0.5 + 0.5 * level, fixed.df(unit)) * np.sqrt(
-        fixed.covariance.diagonal()
-    )
+    half = t_quantile(0.5 + 0.5 * level, fixed.df(unit)) * np.sqrt(fixed.covariance.diagonal())
     beta = fit.estimate.beta
     rows = np.vstack([np.column_stack([beta - half, beta + half]), _variances(fit, level)])
     table = pd.DataFrame(rows, index=pd.Index(parameter_labels(fit)), columns=["lower", "upper"])
