@@ -187,6 +187,8 @@ class ChainAt(CorrelationAt):
 
     def _solve(self, V: Array, transposed: bool) -> Array:
         """``B^-1 v`` or ``B'^-1 v`` for each row."""
+        if not len(V):  # of no right-hand sides LAPACK's wrapper writes past its memory
+            return V
         n = V.shape[1]
         bands = np.ones((2, n))
         bands[1, :-1] = -self.phi[1:]

@@ -167,3 +167,15 @@ def test_times_too_far_apart_to_count_steps_are_told() -> None:
     frame = read_frame({"s": [0, 10**7, 2, 5], "g": ["a", "a", "b", "b"]}, ["s", "g"])
     with pytest.raises(DataError, match=r"times 's' of one group reach 1e\+07 apart.*longer steps"):
         bind_residual(CorARMA(form="~ s | g", p=1, q=1), None, frame)
+
+
+def test_no_vectors_at_all_are_multiplied() -> None:
+    data = rows()
+    fit = mf.lme("x ~ 0", "~ 1 | g", data, correlation=CorAR1())
+    whitening = fit.fit.whitening
+    assert whitening is not None
+    nothing = np.zeros((0, len(data)))
+    for result in (whitening.multiply(nothing), whitening.multiply_root(nothing)):
+        assert result.shape == nothing.shape
+    table = fit.diagnostics.residuals()
+    np.testing.assert_allclose(table["marginal"], data["x"])
