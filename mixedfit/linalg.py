@@ -124,6 +124,8 @@ def solve_spd(A: Array, b: Array) -> Array:
     -------
     array of shape (n,)
     """
+    if not len(A):
+        return np.zeros(0)
     scale = 1.0 / np.sqrt(A.diagonal())
     scaled = A * scale * scale[:, None]
     factor, info = lapack.dpotrf(scaled, lower=1, clean=0)

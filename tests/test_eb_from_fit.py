@@ -220,3 +220,12 @@ def test_a_fit_without_random_effects_shrinks_nothing():
     fit = mf.gls("Yield ~ 1", mf.datasets.load("dyestuff"))
     with pytest.raises(mf.ModelError, match="has no random effects"):
         fit.shrinkage("Batch")
+
+
+def test_without_fixed_effects_levels_are_pulled_to_zero():
+    fit = mf.lmer("Yield ~ 0 + (1 | Batch)", mf.datasets.load("dyestuff"))
+    table = fit.shrinkage("Batch").posterior
+    assert (table["prior_mean"] == 0.0).all()
+    np.testing.assert_allclose(table["mean"], fit.ranef()["Batch"]["Intercept"])
+    np.testing.assert_allclose(table["mean"], table["weight"] * table["estimate"])
+    assert fit.rank("Batch")["expected_rank"].sum() == pytest.approx(21)
