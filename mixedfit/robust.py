@@ -468,8 +468,10 @@ def _robust(fit: Fit, kind: RobustKind, name: str, clusters: IntArray, m: int) -
     model = _WorkingModel.of(fit, clusters, m)
     adjusted = _adjusted_rows(model, kind)
     basis = fit.estimate.basis
-    scores = np.stack([np.bincount(clusters, column * model.e, m) for column in adjusted.T], axis=1)
-    working = scores.T @ scores * (m / (m - 1.0) if kind == "CR1" else 1.0)
+    scores = np.zeros((fit.p, m))
+    for own, column in zip(scores, adjusted.T, strict=True):
+        own[:] = np.bincount(clusters, column * model.e, m)
+    working = scores @ scores.T * (m / (m - 1.0) if kind == "CR1" else 1.0)
     total = basis.fixed.total
     covariance = basis.scale**2 * (total @ working @ total.T)
     note = f"Clusters are the {m} levels of {name}."

@@ -332,3 +332,10 @@ def test_rows_left_out_leave_their_labels_out():
 def test_errors_name_the_thing_and_the_remedy(call, error, match):
     with pytest.raises(error, match=match):
         call(fitted("sleep"))
+
+
+def test_without_fixed_effects_there_is_nothing_to_tell():
+    fit = mf.lmer("Reaction ~ 0 + (1 | Subject)", mf.datasets.load("sleepstudy"))
+    for kind in ("CR0", "CR1", "CR2"):
+        assert fit.cov_params(kind).shape == (0, 0)
+        assert fit.coef_table(cov=kind).empty
