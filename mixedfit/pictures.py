@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,10 +16,11 @@ from mixedfit.arrays import Array
 from mixedfit.diagnostics import Diagnostics, plain_labels, unpooled_effects
 from mixedfit.errors import DataError, ModelError, check_level
 from mixedfit.fit import Fit
-from mixedfit.influence import grouping_of, influence
+from mixedfit.influence import influence
 from mixedfit.predict import fitted_values
 from mixedfit.scaled_residuals import Effects, scaled_residuals
 from mixedfit.varcorr import factor_columns
+from mixedfit.variance_parameters import variance_parameters
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -165,7 +165,7 @@ class Pictures:
             effects - half,
             effects + half,
             plain_labels(factor.levels),
-            xlabel=f"Random effect {name} ({self._unit(name)}), {level:.0%} intervals",
+            xlabel=f"Random effect {name} ({self._unit(name)}), {100 * level:g}% intervals",
             ylabel=factor.name,
             ax=ax,
         )
@@ -286,7 +286,12 @@ class Pictures:
         if measure not in names:
             raise DataError(f"measure must be one of {', '.join(map(repr, names))}")
         found = influence(self.fit, group, refit)
-        values = getattr(found, measure)
+        values = found.to_frame()[measure]
+        if values.isna().all():
+            raise ModelError(
+                f"without any level of {found.group!r} some fixed effect cannot be estimated: "
+                "there is no influence to draw; leave out single rows, or levels of another factor"
+            )
         what = "Row left out" if found.group == "row" else f"{found.group} left out"
         if measure == "leverage":
             what = what.removesuffix(" left out")
@@ -367,13 +372,13 @@ class Pictures:
         f, _, _ = self._effect(group, None)
         design = self.fit.design
         values = self._column(x)
-        _, codes, levels = grouping_of(self.fit, design.factors[f].name)
+        factor = design.factors[f]
         fixed = pd.Series(fitted_values(self.fit, "population")).groupby(values).mean()
         return plot.fitted_lines(
             values,
             design.y,
             fitted_values(self.fit),
-            plain_labels(levels)[codes],
+            plain_labels(factor.levels)[factor.codes],
             population=(fixed.index.to_numpy(float), fixed.to_numpy()),
             xlabel=x,
             ylabel=self._response,
@@ -409,11 +414,15 @@ class Pictures:
 
     def _parameter(self, name: str) -> str:
         """A parameter's name with its unit."""
-        match = re.fullmatch(r"(sd|cor)\[(.*), ([^,]*)\]", name)
-        if match and match[1] == "cor":
-            return name
-        unit = self._response if name == "sigma" else self._unit(match[3] if match else name)
-        return f"{name} ({unit})"
+        own = {found.label: found for found in variance_parameters(self.fit)}.get(name)
+        if own is None:
+            return f"{name} ({self._unit(name)})"
+        if own.kind == "sigma":
+            return f"{name} ({self._response})"
+        if own.kind == "sd":
+            column = self.fit.design.terms[own.term].names[own.columns[0]]
+            return f"{name} ({self._unit(column)})"
+        return name
 
     def _column(self, name: str) -> Array:
         design = self.fit.design

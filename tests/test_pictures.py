@@ -120,3 +120,43 @@ def test_what_is_not_there_is_said(sleep: mf.MixedResults) -> None:
         sleep.plot.qq("Subject", "Age")
     with pytest.raises(DataError, match="one or two effects"):
         sleep.plot.shrinkage(terms=("Intercept", "Days", "Days"))  # type: ignore[arg-type]
+
+
+def test_words_of_the_data_are_drawn_as_they_stand() -> None:
+    data = mf.datasets.load("sleepstudy")
+    data["US$ or C$"] = data.pop("Days").astype(float)
+    data["Subject"] = "$" + data["Subject"].astype(str) + "$_{"
+    fit = mf.lmer("Reaction ~ `US$ or C$` + (1 | Subject)", data)
+    frame = fit.profile(parameters="US$ or C$").to_frame()
+    for ax in (
+        fit.plot.profile("US$ or C$", frame),
+        fit.plot.fitted("US$ or C$"),
+        fit.plot.caterpillar(),
+        fit.plot.influence("Subject"),
+        fit.plot.residuals(),
+    ):
+        ax.figure.canvas.draw()
+        words = [ax.xaxis.label, ax.yaxis.label, *ax.texts]
+        words += [tick for tick in ax.get_xticklabels() + ax.get_yticklabels() if "_{" in str(tick)]
+        assert not any(word.get_parse_math() for word in words)
+
+
+def test_parameters_have_the_unit_of_their_column() -> None:
+    data = mf.datasets.load("sleepstudy")
+    late = "late, or not"
+    data[late] = (data["Days"] > 4).astype(float)
+    fit = mf.lmer(f"Reaction ~ 1 + (0 + `{late}` | Subject)", data)
+    frame = pd.DataFrame({"value": [1.0, 2.0, 3.0], "zeta": [-1.0, 0.0, 1.0]})
+    name = f"sd[Subject, {late}]"
+    ax = fit.plot.profile(name, frame.assign(parameter=name))
+    assert ax.get_xlabel() == f"{name} (Reaction per unit of {late})"
+    correlated = mf.gls("Reaction ~ 1", data, correlation=mf.CorAR1(form="~ 1 | Subject"))
+    ax = correlated.plot.profile("residual[Phi]", frame.assign(parameter="residual[Phi]"))
+    assert ax.get_xlabel() == "residual[Phi]"
+
+
+def test_levels_none_of_which_can_be_left_out_are_told() -> None:
+    fit = mf.lmer("score ~ Machine + (1 | Worker)", mf.datasets.load("machines"))
+    with pytest.raises(ModelError, match="without any level of 'Machine'"):
+        fit.plot.influence(mf.datasets.load("machines")["Machine"])
+    assert "99.5% intervals" in fit.plot.caterpillar(level=0.995).get_xlabel()

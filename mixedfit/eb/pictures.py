@@ -148,7 +148,7 @@ class ShrinkagePictures:
                 "share; see plot.shrinkage() or plot.intervals()"
             )
         if behaviour.sizes is None:
-            name, size = "Precision, 1 / se$^2$", table["se"].to_numpy() ** -2.0
+            name, size = "Precision, 1 / se²", table["se"].to_numpy() ** -2.0
         else:
             name, size = behaviour.sizes
         seen = np.isfinite(table["estimate"].to_numpy()) & np.isfinite(size) & (size > 0.0)

@@ -54,11 +54,11 @@ def new_axes(ax: Axes | None, width: float = 6.0, height: float = 4.2) -> Axes:
 
 
 def finish(ax: Axes, x: str, y: str, title: str | None) -> Axes:
-    """Labels and a quiet frame."""
-    ax.set_xlabel(x)
-    ax.set_ylabel(y)
+    """Labels as they stand (dollar signs are no formulas), and a quiet frame."""
+    ax.set_xlabel(x, parse_math=False)
+    ax.set_ylabel(y, parse_math=False)
     if title:
-        ax.set_title(title, loc="left", fontsize="medium")
+        ax.set_title(title, loc="left", fontsize="medium", parse_math=False)
     ax.spines[["top", "right"]].set_visible(False)
     ax.spines[["left", "bottom"]].set_color(GREY)
     ax.tick_params(color=GREY)
@@ -116,6 +116,7 @@ def name_largest(ax: Axes, x: Array, y: Array, labels: Labels | None, size: Arra
             ha="right" if left else "left",
             fontsize="small",
             color=INK,
+            parse_math=False,
         )
 
 

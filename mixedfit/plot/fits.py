@@ -75,7 +75,7 @@ def profile_zeta(
     ax.plot(fine_x, np.abs(fine_z) if absolute else fine_z, color=RED, linewidth=1.6)
     if estimate is not None:
         ax.plot(estimate, 0.0, "o", color=INK, markersize=4.5)
-    sign = r"Root deviance $|\zeta|$" if absolute else r"Signed root deviance $\zeta$"
+    sign = "Root deviance |ζ|" if absolute else "Signed root deviance ζ"
     return finish(ax, xlabel, sign if ylabel is None else ylabel, title)
 
 
@@ -134,7 +134,7 @@ def influence(
     ax.set_xlim(-0.8, len(y) - 0.2)
     if len(y) <= 40:
         turned = max(len(str(label)) for label in labels) > 2
-        ax.set_xticks(x, [str(label) for label in labels], fontsize="small")
+        ax.set_xticks(x, [str(label) for label in labels], fontsize="small", parse_math=False)
         ax.tick_params(axis="x", length=0, labelrotation=90.0 if turned else 0.0)
     else:
         ax.set_xticks([])

@@ -78,7 +78,7 @@ def intervals(
         ax.plot(x[chosen], places[chosen], "o", color=color, markersize=4.5 if n <= LABELS else 2.0)
     ax.set_ylim(-0.8, n - 0.2)
     if n <= LABELS:
-        ax.set_yticks(places, [str(labels[i]) for i in order], fontsize="small")
+        ax.set_yticks(places, [str(labels[i]) for i in order], fontsize="small", parse_math=False)
         ax.tick_params(axis="y", length=0)
     else:
         ax.set_yticks([])
@@ -139,7 +139,7 @@ def shrinkage_lines(
     )
     ax.set_ylim(-0.8, n - 0.2)
     if few:
-        ax.set_yticks(places, [str(labels[i]) for i in order], fontsize="small")
+        ax.set_yticks(places, [str(labels[i]) for i in order], fontsize="small", parse_math=False)
         ax.tick_params(axis="y", length=0)
     else:
         ax.set_yticks([])
@@ -211,6 +211,7 @@ def shrinkage_arrows(
                 textcoords="offset points",
                 fontsize="x-small",
                 color=INK,
+                parse_math=False,
             )
     legend(ax)
     return finish(ax, xlabel, ylabel, title)

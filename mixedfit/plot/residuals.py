@@ -70,7 +70,7 @@ def scale_location(
     labels: Labels | None = None,
     n_labels: int = 3,
     xlabel: str = "Fitted value",
-    ylabel: str = r"$\sqrt{|\mathrm{studentised\ residual}|}$",
+    ylabel: str = "√|studentised residual|",
     title: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
