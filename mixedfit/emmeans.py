@@ -468,9 +468,9 @@ def _known_names(names: str | Sequence[str], known: Sequence[str]) -> tuple[str,
 
 def _back_transformed(columns: dict[str, Array], back: Transformation) -> dict[str, Array]:
     eta = columns["estimate"]
-    ends = np.sort([back.back(columns["lower"]), back.back(columns["upper"])], axis=0)
+    lower, upper = back.back_ends(eta, columns["lower"], columns["upper"])
     se = np.abs(back.derivative(eta)) * columns["se"]
-    return {**columns, "estimate": back.back(eta), "se": se, "lower": ends[0], "upper": ends[1]}
+    return {**columns, "estimate": back.back(eta), "se": se, "lower": lower, "upper": upper}
 
 
 def _ratios(columns: dict[str, Array], back: Transformation) -> tuple[dict[str, Array], str]:

@@ -108,13 +108,16 @@ class LinearEstimates:
         return np.where(self.estimable, values, np.nan)
 
     def on_response(self, transformation: Transformation) -> LinearEstimates:
-        """The response's own scale to first order: the same estimates, linearised rows."""
-        eta = np.where(self.estimable, self.value, 1.0)
-        slope = transformation.derivative(eta)
-        full = slope[:, None] * self.full
+        """The response's own scale to first order: the same estimates, linearised rows.
+
+        Rows that no response has the value of are void.
+        """
+        slope, back = transformation.derivative(self.value), transformation.back(self.value)
+        known = np.isfinite(slope) & np.isfinite(back)
+        full = np.where(known, slope, 0.0)[:, None] * self.full
         linear = full[:, self.fit.design.kept] @ self.inference.estimates
-        constant = transformation.back(eta) - linear
-        return replace(self, full=full, constant=constant, void=~self.estimable)
+        constant = np.where(known, back, 0.0) - linear
+        return replace(self, full=full, constant=constant, void=~known)
 
 
 def intervals(

@@ -68,6 +68,7 @@ class Transformation:
 
     @classmethod
     def _with_inner(cls, name: str, family: str, parameter: float, inner: str) -> Transformation:
+        inner = re.sub(rf"^{_NUMBER}\s*([+*])\s*{_COLUMN}$", r"\3 \2 \1", inner)
         shifted = re.fullmatch(rf"{_COLUMN}\s*([+-])\s*{_NUMBER}", inner)
         scaled = re.fullmatch(rf"{_COLUMN}\s*([*/])\s*{_NUMBER}", inner)
         shift, scale, response = 0.0, 1.0, inner.strip("`")
@@ -85,8 +86,19 @@ class Transformation:
         return self.family == "log"
 
     def back(self, eta: Array) -> Array:
-        """The response's own scale."""
+        """The response's own scale; nan where no response has that eta."""
         return (_INVERSE[self.family](eta, self.parameter)[0] - self.shift) / self.scale
+
+    def back_ends(self, eta: Array, lower: Array, upper: Array) -> tuple[Array, Array]:
+        """Ends of intervals about eta on the response's own scale.
+
+        An end beyond the values that eta can take becomes their limit, for ``1 / y`` infinity.
+        """
+        limit = _LEAST.get(self.family, -np.inf)
+        ends = self.back(np.where(eta < limit, lower, np.maximum(lower, limit)))
+        others = self.back(np.where(eta < limit, np.minimum(upper, -0.0), upper))
+        known = np.where(np.isnan(self.back(eta)), np.nan, 0.0)
+        return np.minimum(ends, others) + known, np.maximum(ends, others) + known
 
     def derivative(self, eta: Array) -> Array:
         """Change of the response per unit of eta."""
@@ -120,17 +132,28 @@ def _exponential(eta: Array, base: float) -> tuple[Array, Array]:
 
 def _root(eta: Array, exponent: float) -> tuple[Array, Array]:
     root = 1.0 / exponent
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return eta**root, root * eta ** (root - 1.0)
+    odd = exponent % 2.0 == 1.0  # of negative responses too
+    size = np.abs(eta) if odd else np.where(eta < 0.0, np.nan, eta)
+    with np.errstate(divide="ignore"):
+        return np.copysign(size**root, eta), root * size ** (root - 1.0)
 
+
+def _logarithm(eta: Array, least: float) -> tuple[Array, Array]:
+    size = np.where(eta < least, np.nan, eta - least)
+    with np.errstate(divide="ignore"):
+        return np.log(size), 1.0 / size
+
+
+# The least value of eta, where there is one; odd powers of negative responses lie below.
+_LEAST = {"power": 0.0, "exp": 0.0, "expm1": -1.0}
 
 # What undoes each family, and its derivative.
 _INVERSE: dict[str, Callable[[Array, float], tuple[Array, Array]]] = {
     "log": _exponential,
     "power": _root,
     "log1p": lambda eta, _: (np.expm1(eta), np.exp(eta)),
-    "exp": lambda eta, _: (np.log(eta), 1.0 / eta),
-    "expm1": lambda eta, _: (np.log1p(eta), 1.0 / (1.0 + eta)),
+    "exp": lambda eta, _: _logarithm(eta, 0.0),
+    "expm1": lambda eta, _: _logarithm(eta, -1.0),
 }
 
 

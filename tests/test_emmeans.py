@@ -1,5 +1,6 @@
 import json
 import pickle
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -426,3 +427,19 @@ def test_ratios_are_named_as_ratios():
 def test_errors_name_the_thing_and_the_remedy(call, error, match):
     with pytest.raises(error, match=match):
         call(machines("score"))
+
+
+def test_means_no_response_can_have_are_told_from_the_others():
+    data = mf.datasets.load("machines")
+    rng = np.random.default_rng(3)
+    data["score"] = rng.uniform(0.1, 2.0, len(data)) ** 2 + 20.0 * (data["Machine"] == "B")
+    fit = mf.lmer("1 / score ~ Machine + (1 | Worker)", data)
+    table = fit.emmeans("Machine").to_frame(type="response")
+    within = (table["lower"] <= table["estimate"]) & (table["estimate"] <= table["upper"])
+    assert within.all()
+    down = mf.lmer("sqrt(score) ~ Machine + (1 | Worker)", data).emmeans("Machine")
+    below = replace(
+        down, estimates=replace(down.estimates, constant=np.array([0.0, -100.0, 0.0]))
+    ).on_response()
+    assert below.to_frame()["estimate"].isna().tolist() == [False, True, False]
+    assert below.pairs()["estimate"].isna().tolist() == [True, False, True]
