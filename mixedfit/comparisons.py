@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -15,7 +16,7 @@ from mixedfit.adjustment import Adjustment
 from mixedfit.arrays import Array
 from mixedfit.errors import ModelError
 
-__all__ = ["Comparisons", "Method", "comparisons", "interaction"]
+__all__ = ["Comparisons", "Method", "as_ratio", "comparisons", "interaction"]
 
 Method: TypeAlias = str | Mapping[str, ArrayLike] | ArrayLike
 
@@ -40,9 +41,21 @@ class Comparisons:
     adjust: Adjustment
     pairwise: bool = False
 
-    def ratios(self) -> tuple[str, ...]:
-        """The names where differences of logarithms are told as ratios, ``"a / b"``."""
-        return tuple(name.replace(" - ", " / ") for name in self.names)
+
+def as_ratio(name: str) -> str:
+    """The name of a difference of logarithms, told as a ratio.
+
+    Examples
+    --------
+    >>> as_ratio("(10 - 19) - (20 - 29)")
+    '(10 - 19) / (20 - 29)'
+    """
+    return re.sub(r" - (?![^()]*\))", " / ", name)
+
+
+def _enclosed(label: str) -> str:
+    """A label in parentheses where it has an operator of its own, as emmeans writes it."""
+    return f"({label})" if re.search(r"[-+*/]", label) else label
 
 
 def comparisons(
@@ -59,7 +72,7 @@ def comparisons(
         less earlier ones; "mean_chg"), "polynomial" ("poly"), "identity"; or a dict from names to
         m coefficients; or an array of shape (q, m).
     labels : sequence of str
-        Of the m levels.
+        Of the m levels; names put those with an operator in parentheses, ``"(10-19) - (20-29)"``.
     reference : str or int, optional
         Label or place of the level that "control" compares with; the first by default.
 
@@ -77,12 +90,14 @@ def comparisons(
            [ 1., -1., -1.,  1.],
            [-1.,  3., -3.,  1.]])
     """
-    if reference is not None and method not in ("control", "trt.vs.ctrl", "dunnett"):
+    named = method if isinstance(method, str) else None
+    if reference is not None and named not in ("control", "trt.vs.ctrl", "dunnett"):
         raise ModelError("reference= is for method='control' only")
     if isinstance(method, str):
+        shown = [_enclosed(label) for label in labels]
         made = _METHODS.get(_ALIASES.get(method, method))
         if made is not None:
-            return made(list(labels))
+            return made(shown)
         if _ALIASES.get(method, method) != "control":
             allowed = ", ".join(repr(name) for name in ("control", *_METHODS))
             raise ModelError(
@@ -90,7 +105,7 @@ def comparisons(
                 "matrix works too"
             )
         place = len(labels) - 1 if method == "trt.vs.ctrlk" else _place(reference, labels)
-        return _control(list(labels), place)
+        return _control(shown, place)
     return _custom(method, labels)
 
 

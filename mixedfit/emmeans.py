@@ -16,7 +16,7 @@ from scipy import sparse
 
 from mixedfit.adjustment import Adjustment, check_adjustment
 from mixedfit.arrays import Array, IntArray
-from mixedfit.comparisons import Comparisons, Method, comparisons, interaction
+from mixedfit.comparisons import Comparisons, Method, as_ratio, comparisons, interaction
 from mixedfit.ddf import FixedInference
 from mixedfit.errors import ModelError, check_level
 from mixedfit.fit import Fit
@@ -243,7 +243,7 @@ class MarginalMeans:
             columns, note = _ratios(columns, self._known_transformation())
             notes.append(note)
             if note.startswith("Ratios"):
-                labels = {k: [name.replace(" - ", " / ") for name in v] for k, v in labels.items()}
+                labels = {k: [as_ratio(name) for name in v] for k, v in labels.items()}
         frame = pd.DataFrame({**labels, **self._labels(by, plan.first), **columns})
         if not rows.estimable.all() and NON_ESTIMABLE not in self.notes:
             notes.append(NON_ESTIMABLE)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mixedfit.comparisons import comparisons, interaction
+from mixedfit.comparisons import as_ratio, comparisons, interaction
 from mixedfit.errors import ModelError
 
 LETTERS = ["a", "b", "c", "d"]
@@ -72,3 +72,17 @@ def test_products_run_the_first_factor_fastest():
 def test_errors(method, reference, match):
     with pytest.raises(ModelError, match=match):
         comparisons(method, LETTERS, reference)
+
+
+def test_labels_with_operators_stand_in_parentheses():
+    made = comparisons("pairwise", ["10 - 19", "20-29", "x|y"])
+    assert made.names == ("(10 - 19) - (20-29)", "(10 - 19) - x|y", "(20-29) - x|y")
+    assert as_ratio(made.names[0]) == "(10 - 19) / (20-29)"
+    assert as_ratio("a - b") == "a / b"
+    assert comparisons("control", ["a/b", "c"], reference="a/b").names == ("c - (a/b)",)
+    assert comparisons("effects", ["a+b", "c"]).names[0] == "(a+b) effect"
+
+
+def test_a_reference_goes_with_control_only():
+    with pytest.raises(ModelError, match="control"):
+        comparisons(np.array([[1.0, -1.0, 0.0, 0.0]]), LETTERS, 1)

@@ -443,3 +443,11 @@ def test_means_no_response_can_have_are_told_from_the_others():
     ).on_response()
     assert below.to_frame()["estimate"].isna().tolist() == [False, True, False]
     assert below.pairs()["estimate"].isna().tolist() == [True, False, True]
+
+
+def test_ratios_of_levels_with_a_dash_keep_it():
+    data = mf.datasets.load("machines")
+    data["Machine"] = data["Machine"].map({"A": "10 - 19", "B": "20 - 29", "C": "old"})
+    fit = mf.lmer("log(score) ~ Machine + (1 | Worker)", data)
+    names = fit.emmeans("Machine").pairs(type="response")["contrast"].tolist()
+    assert names == ["(10 - 19) / (20 - 29)", "(10 - 19) / old", "(20 - 29) / old"]
