@@ -21,10 +21,10 @@ from mixedfit.ddf import FixedInference
 from mixedfit.errors import ModelError, check_level
 from mixedfit.fit import Fit
 from mixedfit.letters import letters
-from mixedfit.linear_estimates import LinearEstimates, Scale, table
+from mixedfit.linear_estimates import LinearEstimates, Scale, check_scale, table
 from mixedfit.marginal_notes import NON_ESTIMABLE, adjustment_notes, grid_notes
 from mixedfit.marginal_specs import MarginalSpecs
-from mixedfit.noted import NotedFrame, noted
+from mixedfit.noted import NotedFrame, beside, noted
 from mixedfit.reference_grid import ReferenceGrid, Weights
 from mixedfit.transformation import Transformation
 from mixedfit.trends import slopes, trend_variable
@@ -84,7 +84,7 @@ class MarginalMeans:
             for name, variable in self.grid.variables.items()
         }
         weight = np.asarray(self.average.sum(axis=0)).ravel()
-        return pd.DataFrame({**columns, "weight": weight})
+        return beside(columns, {"weight": weight})
 
     @cached_property
     def _places(self) -> dict[str, IntArray]:
@@ -132,6 +132,7 @@ class MarginalMeans:
         """
         check_level(level)
         check_adjustment(adjust)
+        check_scale(type)
         if adjust in ("tukey", "dunnett"):
             raise ModelError(
                 f"adjust={adjust!r} is for differences of means: use .pairs() or .contrast(), or "
@@ -142,7 +143,7 @@ class MarginalMeans:
         columns = table(rows, adjust, families, level, with_tests=False)
         if type == "response":
             columns = _back_transformed(columns, self._known_transformation())
-        frame = pd.DataFrame({**self._labels((*self.specs, *self.by)), **columns})
+        frame = beside(self._labels((*self.specs, *self.by)), columns)
         ddf = self.estimates.inference.method
         return noted(frame, *self._scale_notes(type), *self.notes, ddf=ddf)
 
@@ -225,6 +226,7 @@ class MarginalMeans:
         1    C - A    13.917  0.0
         """
         check_level(level)
+        check_scale(type)
         by = self.by if by is None else _known_names(by, (*self.specs, *self.by))
         specs = tuple(name for name in (*self.specs, *self.by) if name not in by)
         plan = self._plan(specs, by, method, reference, interaction)
@@ -244,7 +246,8 @@ class MarginalMeans:
             notes.append(note)
             if note.startswith("Ratios"):
                 labels = {k: [as_ratio(name) for name in v] for k, v in labels.items()}
-        frame = pd.DataFrame({**labels, **self._labels(by, plan.first), **columns})
+        frame = beside(self._labels(by, plan.first), {**labels, **columns})
+        frame = frame[[*labels, *by, *columns]]
         if not rows.estimable.all() and NON_ESTIMABLE not in self.notes:
             notes.append(NON_ESTIMABLE)
         ddf = self.estimates.inference.method
@@ -288,7 +291,8 @@ class MarginalMeans:
         for group in self._groups(self.by):
             own = different[np.ix_(group, group)]
             shown[group] = letters(self.estimates.value[group], own)
-        frame = self.to_frame(1.0 - alpha).assign(letters=shown)
+        means = {str(name): column for name, column in self.to_frame(1.0 - alpha).items()}
+        frame = beside(means, {"letters": shown})
         notes = adjustment_notes(adjust, plan.families, np.isfinite(p))
         what = f"Means that share a letter are not told apart at the level {alpha:g}."
         return noted(frame, what, *notes, *self._scale_notes("link"), *self.notes, adjust=adjust)

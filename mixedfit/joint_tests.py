@@ -7,7 +7,6 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from mixedfit.arrays import Array, BoolArray, IntArray
 from mixedfit.comparisons import comparisons, interaction
@@ -16,7 +15,7 @@ from mixedfit.errors import ModelError
 from mixedfit.fit import Fit
 from mixedfit.linear_estimates import LinearEstimates
 from mixedfit.marginal_specs import MarginalSpecs
-from mixedfit.noted import NotedFrame, noted
+from mixedfit.noted import NotedFrame, beside, noted
 from mixedfit.reference_grid import ReferenceGrid
 
 __all__ = ["joint_tests"]
@@ -35,7 +34,7 @@ def joint_tests(
     if not names:
         raise ModelError("no variable takes two values in the reference grid: nothing to test")
     terms = [term.variables for term in fit.design.recipe.terms]
-    rows: list[tuple[int, dict[str, Any]]] = []
+    rows: list[tuple[int, dict[str, Any], dict[str, Any]]] = []
     incomplete = []
     matrix, offset = grid.matrix(), grid.offset()
     for order in range(1, len(names) + 1):
@@ -48,10 +47,12 @@ def joint_tests(
             label = ":".join(effect)
             found, partial = _effect(fit, inference, grid, effect, within, matrix, offset)
             incomplete += [label] if partial else []
-            rows += [(i, {**place, "term": label, **test}) for i, place, test in found]
-    columns = [*within, "term", "num_df", "den_df", "F", "p"]
+            rows += [(i, place, {"term": label, **test}) for i, place, test in found]
     rows.sort(key=lambda row: row[0])
-    frame = pd.DataFrame([row for _, row in rows], columns=columns)
+    places = {name: [place[name] for _, place, _ in rows] for name in within}
+    columns = ("term", "num_df", "den_df", "F", "p")
+    tests = {name: [test[name] for *_, test in rows] for name in columns}
+    frame = beside(places, tests)
     left_out = (
         f"Contrasts that the data cannot estimate are left out of {', '.join(incomplete)}."
         if incomplete

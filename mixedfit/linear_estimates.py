@@ -9,20 +9,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from mixedfit.adjustment import Adjustment, Family, adjusted_p_values, critical_values
 from mixedfit.arrays import Array, BoolArray, IntArray
 from mixedfit.ddf import FixedInference
+from mixedfit.errors import ModelError
 from mixedfit.estimable import aliases, estimable
 from mixedfit.fit import Fit
 from mixedfit.transformation import Transformation
 
-__all__ = ["LinearEstimates", "Scale", "table"]
+__all__ = ["LinearEstimates", "Scale", "check_scale", "table"]
 
 Scale = Literal["link", "response"]
+
+
+def check_scale(scale: str) -> None:
+    """Refuse a scale that is none of `Scale`.
+
+    Raises
+    ------
+    ModelError
+    """
+    if scale not in get_args(Scale):
+        raise ModelError(f"type must be 'link' or 'response', not {scale!r}")
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import pandas as pd
 
-__all__ = ["NotedFrame", "noted"]
+from mixedfit.errors import ModelError
+
+__all__ = ["NotedFrame", "beside", "noted"]
 
 
 class NotedFrame(pd.DataFrame):
@@ -34,6 +37,23 @@ class NotedFrame(pd.DataFrame):
     def _repr_html_(self) -> str:
         shown = self.to_html(index=False, na_rep="", float_format="{:.5g}".format)
         return f"{shown}<p>{html.escape(self.note)}</p>" if self.note else shown
+
+
+def beside(labels: Mapping[str, Any], columns: Mapping[str, Any]) -> pd.DataFrame:
+    """A table of labels, named after variables of the model, and of columns with names of ours.
+
+    Raises
+    ------
+    ModelError
+        If a variable has the name of one of those columns.
+    """
+    for name in labels:
+        if name in columns:
+            raise ModelError(
+                f"the variable {name!r} has the name of another column of this table "
+                f"({', '.join(columns)}): rename it in the data and fit again"
+            )
+    return pd.DataFrame({**labels, **columns})
 
 
 def noted(table: pd.DataFrame, *sentences: str, **attrs: Any) -> NotedFrame:

@@ -118,6 +118,8 @@ class ReferenceGrid:
         frame = design.frame
         if frame is None:
             raise ModelError("this design has kept no data to make a reference grid from")
+        if not isinstance(at, Mapping | None):
+            raise DataError(f"at= must be a dict such as {{'x': [0, 1]}}, not {at!r}")
         at = dict(at or {})
         names = list(dict.fromkeys(_names(design)))
         for name in at:

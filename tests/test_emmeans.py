@@ -445,6 +445,33 @@ def test_means_no_response_can_have_are_told_from_the_others():
     assert below.pairs()["estimate"].isna().tolist() == [True, False, True]
 
 
+def test_variables_named_as_columns_of_the_tables_are_told_from_them():
+    data = mf.datasets.load("machines").rename(columns={"Machine": "t"})
+    data["weight"] = np.arange(len(data)) % 2
+    fit = mf.lmer("score ~ t * weight + (1 | Worker)", data)
+    assert fit.emmeans("t").to_frame()["t"].tolist() == ["A", "B", "C"]
+    for call in (
+        lambda: fit.emmeans("weight", by="t").pairs(),
+        lambda: fit.emmeans("t").averaged_over,
+        lambda: fit.emmeans(["t", "weight"]).pairs(by="t"),
+    ):
+        with pytest.raises(MixedfitError, match="rename it in the data"):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("call", "match"),
+    [
+        (lambda means: means.to_frame(type="respnse"), "'link' or 'response', not 'respnse'"),
+        (lambda means: means.pairs(type="log"), "'link' or 'response', not 'log'"),
+    ],
+)
+def test_scales_are_known_by_name(call, match):
+    fit = mf.lmer("log(score) ~ Machine + (1 | Worker)", mf.datasets.load("machines"))
+    with pytest.raises(MixedfitError, match=match):
+        call(fit.emmeans("Machine"))
+
+
 def test_ratios_of_levels_with_a_dash_keep_it():
     data = mf.datasets.load("machines")
     data["Machine"] = data["Machine"].map({"A": "10 - 19", "B": "20 - 29", "C": "old"})

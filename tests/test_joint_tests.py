@@ -35,3 +35,12 @@ def test_nothing_to_test():
     fit = mf.lmer("Yield ~ 1 + (1 | Batch)", references.data("dyestuff"))
     with pytest.raises(MixedfitError, match="nothing to test"):
         fit.joint_tests()
+
+
+def test_a_variable_named_as_a_column_is_refused():
+    data = mf.datasets.load("machines").rename(columns={"Machine": "p"})
+    data["k"] = np.arange(len(data)) % 2
+    fit = mf.lmer("score ~ p * k + (1 | Worker)", data)
+    assert fit.joint_tests(by="k")["term"].tolist() == ["p", "p"]
+    with pytest.raises(MixedfitError, match="'p' has the name of another column"):
+        fit.joint_tests(by="p")

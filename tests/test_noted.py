@@ -1,8 +1,10 @@
 import pickle
 
 import pandas as pd
+import pytest
 
-from mixedfit.noted import noted
+from mixedfit.errors import ModelError
+from mixedfit.noted import beside, noted
 
 
 def test_the_note_is_shown_and_kept_apart_from_the_numbers():
@@ -24,3 +26,9 @@ def test_without_a_note_only_the_table_is_shown():
 
 def test_an_empty_table_says_so():
     assert repr(noted(pd.DataFrame({"a": []}), "Nothing to test.")) == "No rows.\nNothing to test."
+
+
+def test_a_variable_named_as_a_column_is_refused():
+    assert list(beside({"g": ["a"]}, {"t": [1.0]})) == ["g", "t"]
+    with pytest.raises(ModelError, match=r"'t' has the name of another column.*\(t, p\)"):
+        beside({"t": [0]}, {"t": [1.0], "p": [0.5]})

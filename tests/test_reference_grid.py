@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import mixedfit as mf
 from mixedfit import reference_grid
 from mixedfit.design import Design
 from mixedfit.errors import DataError, ModelError
@@ -132,3 +133,9 @@ def test_levels_can_be_chosen_by_value_or_text():
     assert values(grid("y ~ f", at={"f": "a"})) == {"f": ["a"]}
     assert values(grid("y ~ yes", at={"yes": True})) == {"yes": [True]}
     assert values(grid("y ~ two", at={"two": 5})) == {"two": [5]}
+
+
+def test_values_are_given_in_a_dict():
+    fit = mf.lmer("score ~ Machine + (1 | Worker)", mf.datasets.load("machines"))
+    with pytest.raises(DataError, match="at= must be a dict"):
+        ReferenceGrid.of(fit.fit.design, "Machine")
