@@ -52,17 +52,16 @@ def read_contrasts(contrasts: Any, names: Sequence[str], kept: Sequence[int]) ->
         If the width is wrong, a name is unknown, or an equation cannot be read.
     """
     reader = _Reader(tuple(names), tuple(kept))
-    rows = _labelled_rows(contrasts)
+    rows = _labelled_rows(contrasts, names)
     if rows is None:
         return reader.matrix(contrasts)
     return reader.joined([reader.row(row, label) for label, row in rows])
 
 
-def _labelled_rows(contrasts: Any) -> list[tuple[str | None, Any]] | None:
+def _labelled_rows(contrasts: Any, names: Sequence[str]) -> list[tuple[str | None, Any]] | None:
     """The rows with the labels they were given; None where it is a plain array."""
     if isinstance(contrasts, str):
-        parts = [part for part in re.split(r"[,;\n]", contrasts) if part.strip()]
-        return [(None, part) for part in parts or [contrasts]]
+        return [(None, part) for part in _equations(contrasts, names) or [contrasts]]
     if isinstance(contrasts, pd.DataFrame):
         return [(str(label), row) for label, row in contrasts.iterrows()]
     if isinstance(contrasts, Mapping | pd.Series):
@@ -76,6 +75,16 @@ def _labelled_rows(contrasts: Any) -> list[tuple[str | None, Any]] | None:
     ):
         return [(None, row) for row in contrasts]
     return None
+
+
+def _equations(text: str, names: Sequence[str]) -> list[str]:
+    """The parts between commas, semicolons and line ends that belong to no name."""
+    longest_first = sorted(names, key=len, reverse=True)
+    pattern = "|".join(["`[^`]*`", *map(re.escape, longest_first), r"([,;\n])"])
+    ends = [match.start() for match in re.finditer(pattern, text) if match[1]]
+    starts = [0, *(end + 1 for end in ends)]
+    parts = [text[start:end] for start, end in zip(starts, [*ends, len(text)], strict=True)]
+    return [part for part in parts if part.strip()]
 
 
 Row = tuple[str, Array, float]
@@ -135,7 +144,10 @@ class _Reader:
         """Weights by name."""
         L = np.zeros(len(self.names))
         for name, weight in weights.items():
-            number = float(weight)
+            try:
+                number = float(weight)
+            except (TypeError, ValueError):
+                number = np.nan
             if not np.isfinite(number):
                 raise DataError(f"the weight of {name!r} must be finite, not {weight!r}")
             L[self.place(str(name))] += number

@@ -89,3 +89,19 @@ def test_arrays_over_the_kept_or_over_all_columns():
 def test_mistakes_are_named(contrasts, message):
     with pytest.raises(DataError, match=message):
         _read(contrasts)
+
+
+def test_names_keep_their_commas():
+    names = ("Intercept", "poly(x, 2)[1]", "poly(x, 2)[2]", "x")
+    for text in (
+        "poly(x, 2)[1] = 1, poly(x, 2)[2]; x",
+        "`poly(x, 2)[1]` = 1\n`poly(x, 2)[2]`,\n x,",
+    ):
+        read = read_contrasts(text, names, range(4))
+        np.testing.assert_array_equal(read.L, np.eye(4)[1:])
+        np.testing.assert_array_equal(read.value, [1, 0, 0])
+
+
+def test_weights_are_numbers():
+    with pytest.raises(DataError, match="weight of 'x' must be finite, not None"):
+        _read([{"x": None}])
