@@ -21,6 +21,7 @@ import numpy as np
 from mixedfit.arrays import Array
 from mixedfit.errors import ModelError, check_count
 from mixedfit.fit import Fit
+from mixedfit.seeds import generator_of
 from mixedfit.threads import one_thread
 from mixedfit.variance_tests import one_more_effect, without_effects
 
@@ -71,7 +72,7 @@ def exact_variance_test(fit: Fit, n: int, seed: int | np.random.Generator | None
             fit.n,
             fit.p,
             n,
-            np.random.default_rng(seed),
+            generator_of(seed),
         )
     p = 1.0 if statistic == 0.0 else float((1 + (draws >= statistic).sum()) / (1 + n))
     return VarianceTest(statistic, p, one_more_effect(statistic, 0), draws, fit.method)
@@ -80,10 +81,11 @@ def exact_variance_test(fit: Fit, n: int, seed: int | np.random.Generator | None
 def _check(fit: Fit, n: int) -> None:
     terms = fit.design.terms
     if len(terms) != 1 or terms[0].structure.n_params != 1 or len(fit.optimum.gradient) != 1:
-        labels = ", ".join(term.effect.label for term in terms)
+        labels = [term.effect.label for term in terms] or ["no random effects"]
+        has = ", ".join([*labels, *fit.design.residual_spec.parts])
         raise ModelError(
             "the exact test is for models with one variance component, such as (1 | group), and "
-            f"this one has {labels}; ranova() tests each effect by the limiting mixture"
+            f"this one has {has}; ranova() tests each effect by the limiting mixture"
         )
     J = fit.design.factors[0].n_levels
     if J > _MOST_LEVELS:

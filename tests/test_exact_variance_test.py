@@ -74,3 +74,13 @@ def test_only_one_variance_component_is_tested_exactly():
         lmer("lmer_sleep_slope_reml").variance_test()
     with pytest.raises(MixedfitError, match="whole number of at least 100"):
         lmer("lmer_dyestuff_reml").variance_test(n=10)
+
+
+def test_the_model_that_cannot_be_tested_is_described():
+    data = mf.datasets.load("orthodont")
+    line = mf.gls("distance ~ age", data)
+    with pytest.raises(ModelError, match="this one has no random effects"):
+        line.variance_test()
+    ar1 = mf.CorAR1(form="~ 1 | Subject")
+    with pytest.raises(ModelError, match=r"this one has \(1 \| Subject\), CorAR1"):
+        mf.lme("distance ~ age", "~ 1 | Subject", data, correlation=ar1).variance_test()
