@@ -10,6 +10,7 @@ from mixedfit.arrays import Array
 from mixedfit.errors import ModelError, check_count
 from mixedfit.fit import Fit, fit_design
 from mixedfit.likelihood import Method
+from mixedfit.likelihood_ratio import not_nested, same_weights
 from mixedfit.lockstep import refit_many
 from mixedfit.progress import reporter
 from mixedfit.resampling import parametric_responses
@@ -114,7 +115,13 @@ def _check(smaller: Fit, larger: Fit) -> Method:
             f"the second model must have more parameters than the first, but has {larger.n_params} "
             f"against {smaller.n_params}: pass the smaller model first"
         )
-    same = a.X.shape == b.X.shape and np.array_equal(a.X, b.X)
+    problem = not_nested(smaller, larger)
+    if problem or not same_weights(smaller, larger):
+        raise ModelError(
+            "the first model must be a special case of the second: "
+            f"{problem or 'their precision weights differ'}"
+        )
+    same = np.array_equal(a.X, b.X)
     return smaller.method if same and smaller.method == larger.method else "ML"
 
 

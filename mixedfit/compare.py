@@ -57,17 +57,21 @@ def anova(*fits: MixedResults, refit: bool | None = None) -> NotedFrame:
     0         4    NaN  NaN
     1         6  42.84  2.0
     """
-    for fit in fits:
-        if not isinstance(fit, MixedResults):
-            raise MixedfitError(
-                f"anova compares fits such as lmer() returns, not {type(fit).__name__}"
-            )
+    _check_fits("anova", fits)
     if len(fits) < 2:
         raise MixedfitError("anova compares two or more fits; for the terms of one: fit.anova()")
     names = _names(fits)
     if len(set(names)) < len(names):
         names = [f"{i + 1}: {name}" for i, name in enumerate(names)]
     return likelihood_ratio_table([fit.fit for fit in fits], names, refit)
+
+
+def _check_fits(caller: str, fits: Sequence[MixedResults]) -> None:
+    for fit in fits:
+        if not isinstance(fit, MixedResults):
+            raise MixedfitError(
+                f"{caller} compares fits such as lmer() returns, not {type(fit).__name__}"
+            )
 
 
 def _names(fits: Sequence[MixedResults]) -> list[str]:
@@ -120,4 +124,5 @@ def bootstrap_test(
     >>> mf.bootstrap_test(smaller, larger, n=99, seed=1).p
     0.01
     """
+    _check_fits("bootstrap_test", (smaller, larger))
     return bootstrap_test_of(smaller.fit, larger.fit, n, seed, progress)

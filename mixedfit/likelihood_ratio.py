@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from mixedfit.arrays import Array
 from mixedfit.design import Design
 from mixedfit.errors import DataError, ModelError
 from mixedfit.fit import Fit, fit_design
@@ -16,7 +17,7 @@ from mixedfit.tails import chi2_tail
 from mixedfit.threads import one_thread
 from mixedfit.variance_tests import mixture_p_value
 
-__all__ = ["likelihood_ratio_table"]
+__all__ = ["likelihood_ratio_table", "not_nested", "same_weights"]
 
 
 def likelihood_ratio_table(
@@ -69,7 +70,7 @@ def _table(fits: Sequence[Fit], names: Sequence[str], refitted: str) -> NotedFra
     for i in range(1, len(fits)):
         small, large = fits[i - 1], fits[i]
         chi2[i], df[i] = 2.0 * (large.llf - small.llf), large.n_params - small.n_params
-        problem = _not_nested(small, large)
+        problem = not_nested(small, large)
         if problem:
             notes.append(f"{names[i - 1]} is not nested in {names[i]} ({problem}): no test.")
             chi2[i] = df[i] = np.nan
@@ -126,20 +127,27 @@ def _signature(design: Design) -> Signature:
     )
 
 
-def _not_nested(small: Fit, large: Fit) -> str:
+def not_nested(small: Fit, large: Fit) -> str:
     """Why a fit cannot be nested in another, or nothing."""
     if small.n_params == large.n_params:
         return "both have the same number of parameters"
-    X, Z = small.design.X, large.design.X
-    if X.shape == Z.shape and np.array_equal(X, Z):
+    Z, offset = large.design.X, _offset(small) - _offset(large)
+    if np.array_equal(small.design.X, Z) and not offset.any():
         return ""
-    size = np.sqrt(np.einsum("ij,ij->j", Z, Z))
-    rest = X - (Z / size) @ np.linalg.lstsq(Z / size, X, rcond=None)[0]
-    lost = np.linalg.norm(rest, axis=0) > 1e-6 * np.linalg.norm(X, axis=0)
-    if not lost.any():
-        return ""
-    missing = ", ".join(str(name) for name in small.design.names[lost])
-    return f"its fixed part has {missing}, which the larger one does not"
+    mean = np.column_stack([small.design.X, offset])
+    size = np.linalg.norm(Z, axis=0)
+    rest = mean - (Z / size) @ np.linalg.lstsq(Z / size, mean, rcond=None)[0]
+    lost = np.linalg.norm(rest, axis=0) > 1e-6 * np.linalg.norm(mean, axis=0)
+    if lost[-1]:
+        return "their offsets differ"
+    missing = ", ".join(str(name) for name in small.design.names[lost[:-1]])
+    return f"its fixed part has {missing}, which the larger one does not" if missing else ""
+
+
+def _offset(fit: Fit) -> Array:
+    """The known part of the mean, shape (n,)."""
+    offset = fit.design.offset
+    return np.zeros(fit.n) if offset is None else offset
 
 
 def _check_same_rows(first: Fit, other: Fit, first_name: str, name: str) -> None:
@@ -155,9 +163,13 @@ def _check_same_rows(first: Fit, other: Fit, first_name: str, name: str) -> None
             f"{first_name} and {name} were fitted to {what}: fits can only be compared on the "
             "same rows of one response"
         )
-    w, v = first.design.weights, other.design.weights
-    same = w is v if w is None or v is None else np.array_equal(w, v)
-    if not same:
+    if not same_weights(first, other):
         raise DataError(
             f"{first_name} and {name} have different precision weights: compare fits with the same"
         )
+
+
+def same_weights(first: Fit, other: Fit) -> bool:
+    """Whether two fits to the same rows have the same precision weights."""
+    w, v = first.design.weights, other.design.weights
+    return w is v if w is None or v is None else np.array_equal(w, v)

@@ -67,3 +67,19 @@ def test_residual_structures_are_named_where_they_differ() -> None:
     assert "distance ~ age\n" in repr(test)
     assert "distance ~ age, VarIdent(form='~ 1 | Sex')\n" in repr(test)
     assert 0.0 < test.p < 1.0
+
+
+def test_other_means_and_weights_are_refused() -> None:
+    data = frame()
+    data["o"] = np.sin(np.arange(len(data)))
+    data["w"] = 1.0 + data["o"] ** 2
+    small, large = mf.lmer("y ~ x + (1 | g)", data), mf.lmer("y ~ x + z + (1 | g)", data)
+    with pytest.raises(mf.ModelError, match="special case of the second: their offsets differ"):
+        mf.bootstrap_test(mf.lmer("y ~ x + offset(o) + (1 | g)", data), large, n=9)
+    with pytest.raises(mf.ModelError, match="their precision weights differ"):
+        mf.bootstrap_test(mf.lmer("y ~ x + (1 | g)", data, weights="w"), large, n=9)
+    slopes = mf.lmer("y ~ 1 + (x | g)", data)
+    with pytest.raises(mf.ModelError, match="its fixed part has x, which the larger one does not"):
+        mf.bootstrap_test(small, slopes, n=9)
+    with pytest.raises(mf.MixedfitError, match="bootstrap_test compares fits .* not int"):
+        mf.bootstrap_test(3, large, n=9)  # type: ignore[arg-type]

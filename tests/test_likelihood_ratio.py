@@ -113,3 +113,19 @@ def test_other_responses_are_refused():
     shuffled = mf.lmer("y ~ x + (1 | g)", data.iloc[::-1])
     with pytest.raises(DataError, match="different rows"):
         mf.anova(fits[0], shuffled)
+
+
+def test_offsets_belong_to_the_mean():
+    data = frame()
+    data["o"] = np.sin(np.arange(len(data)))
+    plain = mf.lmer("y ~ x + (1 | g)", data)
+    table = mf.anova(plain, mf.lmer("y ~ x + z + offset(o) + (1 | g)", data))
+    assert "not nested" in table.note
+    assert "their offsets differ" in table.note
+    assert table[["chi2", "p"]].isna().all(axis=None)
+    # The larger model can make up for an offset in one of its columns.
+    moved = mf.lmer("y ~ offset(2 * z) + x + (1 | g)", data)
+    larger = mf.lmer("y ~ x + z + (1 | g)", data)
+    assert mf.anova(moved, larger)["df"].iloc[1] == 1
+    nothing = mf.lmer("y ~ 1 + (1 | g)", data), mf.lmer("y ~ 0 + (x | g)", data)
+    assert "its fixed part has Intercept" in mf.anova(*nothing).note
