@@ -14,8 +14,10 @@ from mixedfit.covariance import Unstructured
 from mixedfit.design import RandomTerm
 from mixedfit.estimate import TermEstimate
 from mixedfit.fit import Fit
-from mixedfit.formula import without_random_terms
+from mixedfit.formula import backticked, without_random_terms
+from mixedfit.matrices import TermColumns
 from mixedfit.optimize import held_at_bounds
+from mixedfit.reduction import separable
 from mixedfit.summary import format_numbers
 
 __all__ = ["Explanation", "explain", "zero_columns"]
@@ -191,7 +193,9 @@ def _gone(fit: Fit, t: int) -> list[str]:
     zero = zero_columns(fit, t)
     if not any(d.term == t for d in fit.optimum.singular) or (_structured(term) and not zero.all()):
         return []
-    return [own.label for own in term.recipe.terms if zero[own.start : own.stop].all()]
+    parts = term.recipe.terms
+    left = [own for own in parts if not zero[own.start : own.stop].all()]
+    return [own.label for own in parts if own not in left and own in separable([own, *left])]
 
 
 def _zero_columns(fit: Fit, t: int, zero: BoolArray) -> tuple[list[str], list[tuple[str, str]]]:
@@ -285,13 +289,14 @@ def _reduced(fit: Fit, t: int) -> Iterator[tuple[str, str]]:
     if parts and len(term.recipe.terms) > 1:
         added = np.mean((term.Z[:, :, None] * estimate.root).reshape(len(term.Z), -1) ** 2, axis=0)
         by_column = added.reshape(len(term.names), -1).sum(axis=1)
-        least = min(parts, key=lambda own: float(by_column[own.start : own.stop].sum()))
+        least = min(separable(parts), key=lambda own: float(by_column[own.start : own.stop].sum()))
         why = ", which adds the least variance" if len(parts) > 1 else ""
         yield (
             _formula(fit, {t: [least.label]}),
             f"without {least.label} in {term.effect.label}{why}",
         )
     plain = all(own.stop - own.start == 1 for own in term.recipe.terms)
+    plain &= not term.recipe.categorical_expressions  # whose levels || keeps together
     if plain and len(term.names) > 1:
         inner, _, group = term.effect.label.strip("()").partition("|")
         yield (
@@ -320,7 +325,7 @@ def _formula(
         elif t not in gone:
             labels.append(term.effect.label)
         elif kept := _columns_kept(term, gone[t]):
-            bars = f"({kept} | {':'.join(term.effect.group)})"
+            bars = f"({kept} | {':'.join(map(backticked, term.effect.group))})"
             labels.append(
                 f"diag{bars}" if term.effect.structure == "diag" and "+" in kept else bars
             )
@@ -329,12 +334,21 @@ def _formula(
 
 
 def _columns_kept(term: RandomTerm, gone: list[str]) -> str:
-    labels = [own.label for own in term.recipe.terms if own.label not in gone]
+    labels = [_written(own) for own in term.recipe.terms if own.label not in gone]
     if not labels:
         return ""
     if labels[0] != "1":
         labels = ["0", *labels]
     return " + ".join(labels)
+
+
+def _written(part: TermColumns) -> str:
+    """The part of a term as a formula has it."""
+    label = part.label
+    for name in part.variables:
+        if backticked(name) not in label:
+            label = label.replace(name, backticked(name))
+    return label
 
 
 def _stalled(fit: Fit) -> Iterator[str]:

@@ -26,6 +26,7 @@ __all__ = [
     "Formula",
     "RandomEffect",
     "StructureName",
+    "backticked",
     "parse",
     "parse_expression",
     "python_code",
@@ -284,8 +285,10 @@ def _unbalanced(code: str) -> bool:
 
 
 def _source(tokens: Sequence[Token], text: str) -> str:
-    start, end = tokens[0].source_start or 0, tokens[-1].source_end or 0
-    return text[start : end + 1]
+    start, end = tokens[0].source_start or 0, (tokens[-1].source_end or 0) + 1
+    start -= text[:start].endswith("`")  # which tokens leave out
+    end += text[end:].startswith("`")
+    return text[start:end]
 
 
 def _addends(tokens: list[Token], text: str) -> Iterator[tuple[str, list[Token]]]:
@@ -372,7 +375,7 @@ def _from_bar(
     groups = _groups(right, source, text)[::-1]  # innermost first, as lme4 lists them
     for part in parts:
         for group in groups:
-            name = ":".join(group)
+            name = ":".join(map(backticked, group))
             shown = part.user_names([part.text])[0]
             label = f"({shown} | {name})"
             label = label if structure == "us" else f"{structure}{label}"
@@ -386,13 +389,20 @@ def _uncorrelated(columns: Expression) -> list[Expression]:
 
 
 def _quoted(factor: Factor) -> str:
-    """A factor as formulaic reads it again: a name with blanks in backticks."""
-    name = factor.expr
-    if factor.eval_method is Factor.EvalMethod.LOOKUP and not re.fullmatch(
-        r"[A-Za-z_.][\w.]*", name
-    ):
-        return f"`{name}`"
-    return name
+    """A factor as formulaic reads it again."""
+    is_name = factor.eval_method is Factor.EvalMethod.LOOKUP
+    return backticked(factor.expr) if is_name else factor.expr
+
+
+def backticked(name: str) -> str:
+    """A column's name as a formula has it: in backticks where it would not be read as a name.
+
+    Examples
+    --------
+    >>> backticked("site"), backticked("study site")
+    ('site', '`study site`')
+    """
+    return name if re.fullmatch(r"[A-Za-z_.][\w.]*", name) else f"`{name}`"
 
 
 def _groups(tokens: list[Token], source: str, text: str) -> list[tuple[str, ...]]:

@@ -12,7 +12,14 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, TypeAlias
 
 from mixedfit.errors import FormulaError
-from mixedfit.formula import Formula, RandomEffect, StructureName, parse, parse_expression
+from mixedfit.formula import (
+    Formula,
+    RandomEffect,
+    StructureName,
+    backticked,
+    parse,
+    parse_expression,
+)
 
 __all__ = [
     "PdBlocked",
@@ -53,7 +60,7 @@ class PdStructure:
         """The random terms of a grouping factor with this structure."""
         body = _columns(self.form, type(self).__name__)
         prefix = "" if self._structure == "us" else self._structure
-        label = f"{prefix}({body} | {':'.join(group)})"
+        label = f"{prefix}({body} | {':'.join(map(backticked, group))})"
         columns = parse_expression(body)
         yield RandomEffect(label, columns, group, self._structure, self._homogeneous)
 

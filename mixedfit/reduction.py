@@ -6,7 +6,7 @@ a factor alone gives way to an intercept, and an intercept alone leaves with its
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +16,7 @@ from mixedfit.covariance import Diagonal, Structure
 from mixedfit.design import Design, RandomTerm
 from mixedfit.matrices import Recipe, TermColumns
 
-__all__ = ["Reduction", "reductions", "without"]
+__all__ = ["Reduction", "reductions", "separable", "without"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def reductions(design: Design) -> Iterator[Reduction]:
         if not slopes:
             yield whole
             continue
-        free = [s for s in slopes if not any(s.variables < other.variables for other in slopes)]
+        free = separable(slopes)
         for part in free:
             columns = np.arange(part.start, part.stop)
             found = _without_columns(term, t, f"{part.label} in {label}", columns)
@@ -61,6 +61,11 @@ def reductions(design: Design) -> Iterator[Reduction]:
                 yield found
             elif len(free) == 1:
                 yield whole
+
+
+def separable(parts: Sequence[TermColumns]) -> list[TermColumns]:
+    """Parts of a term that no other one contains: without others the same columns would be left."""
+    return [p for p in parts if not any(p.variables < other.variables for other in parts)]
 
 
 def _without_columns(term: RandomTerm, t: int, label: str, gone: IntArray) -> Reduction | None:

@@ -144,3 +144,26 @@ def test_html_escapes_and_holds_everything() -> None:
     assert "<code>y ~ x + (1 | g)</code>" in html
     assert html.count("<p>") >= len(told.findings)
     assert repr(told) == str(told)
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        "y ~ `my x` + (`my x` | `my g`)",
+        "y ~ `my x` + (1 | `my g`) + (0 + `my x` | `my g`)",
+        "y ~ 1 + (k * `my x` | `my g`)",
+        "y ~ z + (1 | `my g`/k)",
+    ],
+)
+def test_formulas_keep_their_backticks(formula):
+    rng = np.random.default_rng(8)
+    data = pd.DataFrame({"my g": np.repeat([f"{g}" for g in range(8)], 12)})
+    data["k"] = np.tile(["u", "v"], 48)
+    data["my x"], data["z"], data["y"] = rng.standard_normal((3, 96))
+    fit = mf.lmer(formula, data)
+    assert fit.status == "boundary"
+    simpler = [text for text, _ in fit.explain().simpler]
+    assert simpler
+    for text in simpler:
+        verb = mf.lmer if "|" in text else mf.gls
+        assert verb(text, data).n_params < fit.n_params

@@ -39,7 +39,7 @@ FORMULAS = {
         "total.fruits + log(`total.fruits`)",
         ["(1 | g)"],
     ),
-    "y ~ `my x` + (`my x` | `my g`)": ("`my x`", ["(`my x` | my g)"]),
+    "y ~ `my x` + (`my x` | `my g`)": ("`my x`", ["(`my x` | `my g`)"]),
     "y ~ C(f, contr.sum) + (1 | g)": ("C(f, contr.sum)", ["(1 | g)"]),
     "y ~ x": ("x", []),
 }
