@@ -23,7 +23,7 @@ from mixedfit.errors import ModelError, check_count
 from mixedfit.fit import Fit
 from mixedfit.seeds import generator_of
 from mixedfit.threads import one_thread
-from mixedfit.variance_tests import one_more_effect, without_effects
+from mixedfit.variance_tests import beyond_rounding, one_more_effect, without_effects
 
 __all__ = ["VarianceTest", "exact_variance_test", "null_draws"]
 
@@ -64,7 +64,7 @@ def exact_variance_test(fit: Fit, n: int, seed: int | np.random.Generator | None
     """Test the only variance component (`MixedResults.variance_test`)."""
     _check(fit, n)
     with one_thread():
-        statistic = float(max(0.0, without_effects(fit).fun - fit.optimum.fun))
+        statistic = beyond_rounding(without_effects(fit).fun - fit.optimum.fun)
         restricted, marginal = _eigenvalues(fit)
         draws = null_draws(
             restricted,

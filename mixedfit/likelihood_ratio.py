@@ -15,7 +15,7 @@ from mixedfit.noted import NotedFrame, noted
 from mixedfit.reduction import reductions, without
 from mixedfit.tails import chi2_tail
 from mixedfit.threads import one_thread
-from mixedfit.variance_tests import mixture_p_value
+from mixedfit.variance_tests import beyond_rounding, mixture_p_value
 
 __all__ = ["likelihood_ratio_table", "not_nested", "same_weights"]
 
@@ -112,7 +112,7 @@ def _mixture(small: Fit, large: Fit, statistic: float) -> float:
     with one_thread():
         for reduction in reductions(large.design):
             if _signature(without(large.design, reduction)) == own:
-                return mixture_p_value(large, reduction, small, max(statistic, 0.0))
+                return mixture_p_value(large, reduction, small, beyond_rounding(statistic))
     return np.nan
 
 

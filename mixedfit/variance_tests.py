@@ -22,7 +22,16 @@ from mixedfit.reduction import Reduction, reductions, without
 from mixedfit.tails import chi2_tail
 from mixedfit.threads import one_thread
 
-__all__ = ["mixture_p_value", "one_more_effect", "random_effects_table", "without_effects"]
+__all__ = [
+    "beyond_rounding",
+    "mixture_p_value",
+    "one_more_effect",
+    "random_effects_table",
+    "without_effects",
+]
+
+# A likelihood ratio statistic that is rounding: both fits end where the other does.
+_ROUNDING = 1e-6
 
 
 def random_effects_table(fit: Fit) -> pd.DataFrame:
@@ -35,7 +44,7 @@ def random_effects_table(fit: Fit) -> pd.DataFrame:
             design = without(fit.design, reduction)
             null = fit_design(design, fit.method, verb=fit.verb)
             llf, n_params = null.llf, null.n_params
-            statistic, df = max(2.0 * (fit.llf - llf), 0.0), fit.n_params - n_params
+            statistic, df = beyond_rounding(2.0 * (fit.llf - llf)), fit.n_params - n_params
             plain = chi2_tail(statistic, df)
             mixture = mixture_p_value(fit, reduction, null, statistic)
             rows.append((reduction.label, n_params, llf, statistic, float(df), plain, mixture))
@@ -47,6 +56,11 @@ def random_effects_table(fit: Fit) -> pd.DataFrame:
         "p is chi-squared and too large for a variance, which cannot be negative; p_mixture counts "
         "that, in the limit of many levels.",
     )
+
+
+def beyond_rounding(statistic: float) -> float:
+    """A likelihood ratio statistic, zero where it is no more than rounding."""
+    return float(statistic) if statistic > _ROUNDING else 0.0
 
 
 def without_effects(fit: Fit) -> Evaluation:

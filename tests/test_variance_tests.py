@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 
 import mixedfit as mf
-from mixedfit.variance_tests import one_more_effect, without_effects
+from mixedfit.variance_tests import beyond_rounding, one_more_effect, without_effects
 from tests import references
 from tests.cases import frame
 from tests.references import lmer, reference
@@ -86,3 +86,15 @@ def test_a_model_without_random_effects_has_none_to_remove() -> None:
     fit = mf.gls("Yield ~ 1", mf.datasets.load("dyestuff"))
     with pytest.raises(mf.ModelError, match="this model has none"):
         fit.ranova()
+
+
+def test_a_statistic_of_rounding_is_no_evidence():
+    """A variance of zero: both fits end at the same likelihood, but for their last digits."""
+    data = mf.datasets.load("dyestuff2")
+    data["half"] = np.arange(len(data)) % 2
+    fit = mf.lmer("Yield ~ 1 + (1 | Batch) + (1 | Batch:half)", data)
+    table = fit.ranova().iloc[1:]
+    none = table["chi2"] < 1e-6
+    assert none.any()
+    assert (table.loc[none, ["chi2", "p", "p_mixture"]] == [0.0, 1.0, 1.0]).all(axis=None)
+    assert [beyond_rounding(x) for x in (-1.0, 0.0, 1e-9, 0.5)] == [0.0, 0.0, 0.0, 0.5]
