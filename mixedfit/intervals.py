@@ -122,7 +122,7 @@ def _variances(fit: Fit, level: float) -> Array:
     values = np.where(of_residuals, np.nan, parameter_values(fit, parameters))
     gradients = parameter_gradients(fit, parameters)
     covariance = component_covariance(fit.evaluation)
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):  # an end may be infinite
         se = np.sqrt(np.einsum("ir,rs,is->i", gradients, covariance, gradients))
         half = quantile_of(level) * se
         is_cor = np.array([p.kind == "cor" for p in parameters])

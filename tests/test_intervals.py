@@ -88,3 +88,12 @@ def test_bad_input(fit) -> None:
 def test_an_alpha_is_not_taken_for_a_level():
     with pytest.raises(mf.ModelError, match="write level=0.95"):
         lmer("lmer_dyestuff_reml").conf_int(0.05)
+
+
+def test_ends_may_be_infinite() -> None:
+    data = mf.datasets.load("dyestuff")
+    for name, values in zip("abcde", np.random.default_rng(2).standard_normal((5, 6)), strict=True):
+        data[name] = values[data["Batch"].cat.codes]
+    limits = mf.lme("Yield ~ a + b + c + d + e", "~ 1 | Batch", data).conf_int()
+    assert (limits.loc["sd[Batch, Intercept]"] >= 0.0).all()
+    assert np.isfinite(limits.loc["sigma"]).all()
