@@ -127,7 +127,7 @@ class Diagnostics:
             if (of == "residuals" and term is None) or (term is not None and term[0] == of)
         ]
         if not samples:
-            known = ", ".join(repr(factor.name) for factor in self.fit.design.factors)
+            known = ", ".join(repr(factor.name) for factor in self.fit.design.factors) or "none"
             raise DataError(f"of must be 'residuals' or a grouping factor ({known}), not {of!r}")
         frames = []
         for term, labels, values in samples:

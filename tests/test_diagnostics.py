@@ -181,3 +181,9 @@ def test_correlated_groups_are_those_of_fits_without_factors() -> None:
     plain = mf.gls("follicles ~ Time", data)
     with pytest.raises(DataError, match="pass group="):
         plain.diagnostics.acf()
+
+
+def test_without_grouping_factors_there_are_residuals_only():
+    fit = mf.gls("Yield ~ 1", mf.datasets.load("dyestuff"))
+    with pytest.raises(DataError, match=r"'residuals' or a grouping factor \(none\), not 'Batch'"):
+        fit.diagnostics.qq("Batch")

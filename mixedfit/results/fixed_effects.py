@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ from mixedfit.coefficients import Contrast, coefficient_table, contrast
 from mixedfit.ddf import Ddf
 from mixedfit.exact_variance_test import VarianceTest, exact_variance_test
 from mixedfit.results.fitted import FittedModel
-from mixedfit.robust import chosen_inference, robust_inference
+from mixedfit.robust import RobustKind, chosen_inference, robust_inference
 from mixedfit.variance_tests import random_effects_table
 
 __all__ = ["FixedEffects"]
@@ -89,7 +89,7 @@ class FixedEffects(FittedModel):
         [[46.575, -1.451], [-1.451, 2.389]]
         """
         names = self.fit.design.names
-        if kind.startswith("CR") or cluster is not None:
+        if kind in get_args(RobustKind) or cluster is not None:
             covariance = robust_inference(self.fit, kind, cluster).covariance
         else:
             covariance = report.fixed_covariance(self.fit, kind)
