@@ -315,12 +315,18 @@ def containment(fit: Fit) -> Containment:
 
 def _containment(fit: Fit) -> FixedInference:
     rule = containment(fit)
-    made = _made(fit, "containment", _Contained(rule.of_columns, rule.of_means))
+    exhausted = ", ".join(fit.design.names[np.isnan(rule.of_columns)])
+    note = (
+        f"No degrees of freedom are left for {exhausted}: there are as many coefficients as levels "
+        "to tell them by."
+    )
+    denominator = _Contained(rule.of_columns, rule.of_means)
+    made = _made(fit, "containment", denominator, note if exhausted else "")
     if fit.verb != "lme" or fit.method != "ML":
         return made
     # The tests of nlme's summary and anova count the fixed effects in sigma; intervals() does not.
     note = "Standard errors allow for the fixed effects in sigma: its square times n / (n - p)."
-    return replace(made, note=note, inflation=fit.n / (fit.n - fit.p))
+    return replace(made, note=f"{note} {made.note}".strip(), inflation=fit.n / (fit.n - fit.p))
 
 
 def _residual(fit: Fit) -> FixedInference:

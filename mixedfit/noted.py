@@ -39,7 +39,9 @@ class NotedFrame(pd.DataFrame):
         return f"{shown}<p>{html.escape(self.note)}</p>" if self.note else shown
 
 
-def beside(labels: Mapping[str, Any], columns: Mapping[str, Any]) -> pd.DataFrame:
+def beside(
+    labels: Mapping[str, Any], columns: Mapping[str, Any], index: pd.Index | None = None
+) -> pd.DataFrame:
     """A table of labels, named after variables of the model, and of columns with names of ours.
 
     Raises
@@ -53,7 +55,7 @@ def beside(labels: Mapping[str, Any], columns: Mapping[str, Any]) -> pd.DataFram
                 f"the variable {name!r} has the name of another column of this table "
                 f"({', '.join(columns)}): rename it in the data and fit again"
             )
-    return pd.DataFrame({**labels, **columns})
+    return pd.DataFrame({**labels, **columns}, index=index)
 
 
 def noted(table: pd.DataFrame, *sentences: str, **attrs: Any) -> NotedFrame:

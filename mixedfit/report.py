@@ -14,6 +14,7 @@ from mixedfit.errors import MixedfitError
 from mixedfit.explain import zero_columns
 from mixedfit.fit import Fit
 from mixedfit.frames import label_text
+from mixedfit.noted import beside
 from mixedfit.predict import fitted_values, residuals
 from mixedfit.residual_form import classify, parse_form
 from mixedfit.summary import Summary, Table, TableColumn, format_numbers, format_p_values
@@ -177,8 +178,8 @@ def _fixed_effects(fit: Fit, ddf: Ddf | None) -> Table:
         TableColumn("", list(fit.design.names), "left"),
         TableColumn("Estimate", format_numbers(table["estimate"])),
         TableColumn("Std. error", format_numbers(table["se"])),
-        TableColumn("df", [f"{df:.1f}" for df in table["df"]]),
-        TableColumn("z value" if normal else "t value", [f"{t:.3f}" for t in table["t"]]),
+        TableColumn("df", _decimals(table["df"], 1)),
+        TableColumn("z value" if normal else "t value", _decimals(table["t"], 3)),
         TableColumn("p value", format_p_values(table["p"])),
     ]
     if normal:
@@ -186,6 +187,11 @@ def _fixed_effects(fit: Fit, ddf: Ddf | None) -> Table:
     described = inferred.described
     notes = [f"{described[0].upper()}{described[1:]}.", inferred.note]
     return Table("Fixed effects", columns, [note for note in notes if note])
+
+
+def _decimals(values: pd.Series, decimals: int) -> list[str]:
+    """Numbers with so many decimals; missing ones are blank."""
+    return ["" if np.isnan(value) else f"{value:.{decimals}f}" for value in values]
 
 
 def singular_text(fit: Fit) -> list[str]:
@@ -310,10 +316,12 @@ def glance(fit: Fit) -> pd.DataFrame:
 
 def augment(fit: Fit) -> pd.DataFrame:
     """One row an observation used: response, levels, fitted, fixed, resid."""
-    columns: dict[str, object] = {fit.design.response.name: fit.design.y}
+    own: dict[str, object] = {fit.design.response.name: fit.design.y}
     for factor in fit.design.factors:
-        columns[factor.name] = factor.levels[factor.codes].to_numpy()
-    columns["fitted"] = fitted_values(fit)
-    columns["fixed"] = fitted_values(fit, "population")
-    columns["resid"] = residuals(fit)
-    return pd.DataFrame(columns, index=fit.design.index)
+        own[factor.name] = factor.levels[factor.codes].to_numpy()
+    made = {
+        "fitted": fitted_values(fit),
+        "fixed": fitted_values(fit, "population"),
+        "resid": residuals(fit),
+    }
+    return beside(own, made, fit.design.index)

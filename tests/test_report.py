@@ -163,3 +163,24 @@ def test_summary_and_tables_tell_the_residual_structure():
     tidy = fit.tidy().set_index("term")
     assert tidy.loc["Phi", "effect"] == "residual"
     assert tidy.loc["Phi", "estimate"] == fit.residual_params["Phi"]
+
+
+def test_a_variable_named_as_a_column_is_not_lost():
+    data = mf.datasets.load("sleepstudy").rename(columns={"Reaction": "fitted"})
+    fit = mf.lmer("fitted ~ Days + (1 | Subject)", data)
+    with pytest.raises(mf.ModelError, match="'fitted' has the name of another column"):
+        fit.augment()
+
+
+def exhausted() -> mf.MixedResults:
+    """As many coefficients between six batches as batches."""
+    data = mf.datasets.load("dyestuff")
+    for name, values in zip("abcde", np.random.default_rng(2).standard_normal((5, 6)), strict=True):
+        data[name] = values[data["Batch"].cat.codes]
+    return mf.lme("Yield ~ a + b + c + d + e", "~ 1 | Batch", data)
+
+
+def test_degrees_of_freedom_that_are_used_up_are_told():
+    text = str(exhausted().summary())
+    assert "nan" not in text
+    assert "No degrees of freedom are left for a, b, c, d, e: there are as many" in text
