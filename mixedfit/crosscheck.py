@@ -32,8 +32,8 @@ __all__ = ["CrossCheck", "crosscheck"]
 _MOST_DENSE = 500_000
 
 _NO_OTHER = (
-    "statsmodels, lme4: not compared, neither has residual correlation and variance functions "
-    "beside random effects; nlme does"
+    "statsmodels, lme4: not compared, both take random effects and residuals without a structure; "
+    "nlme takes any of them"
 )
 
 
@@ -277,7 +277,8 @@ def _lme4(fit: Fit) -> _Quantities:
         lines = done.stderr.strip().splitlines() or ["no message"]
         raise _CannotError(f"lme4 stopped: {lines[-1]}")
     values = {
-        row[0]: np.array(row[1:], dtype=float) for row in csv.reader(done.stdout.splitlines())
+        row[0]: np.array([cell for cell in row[1:] if cell], dtype=float)
+        for row in csv.reader(done.stdout.splitlines())
     }
     sds = [np.zeros(len(C)) for C in fit.estimate.covariances]
     for t, term in enumerate(fit.estimate.terms):

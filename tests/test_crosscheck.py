@@ -99,3 +99,17 @@ def test_lme4_agrees(formula, options, method):
 def test_only_fits_are_checked():
     with pytest.raises(mf.MixedfitError, match="takes a fit such as lmer"):
         mf.crosscheck("Reaction ~ Days")
+
+
+@pytest.mark.r
+@pytest.mark.skipif(not has_lme4(), reason="R with lme4 is not on this machine")
+def test_models_without_fixed_effects_are_compared():
+    check = mf.crosscheck(mf.lmer("y ~ 0 + (1 | g)", frame()))
+    assert set(check.table["software"]) == {"statsmodels", "lme4"}
+    assert check.largest < 0.05
+
+
+def test_models_neither_takes_are_told():
+    check = mf.crosscheck(mf.gls("y ~ x", frame()))
+    assert check.table.empty
+    assert "nlme takes any of them" in repr(check)
