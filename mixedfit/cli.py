@@ -108,7 +108,7 @@ def _read(name: str) -> pd.DataFrame:
     """A file, or a bundled data set."""
     path = Path(name)
     suffixes = "".join(path.suffixes[-2:]).lower()
-    if not path.exists():
+    if not path.is_file():
         if path.suffix or "/" in name:
             raise DataError(f"no file {name!r}")
         return datasets.load(name)

@@ -107,3 +107,10 @@ def test_as_a_module():
     command = [sys.executable, "-m", "mixedfit", "datasets", "rail"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "Rail" in done.stdout
+
+
+def test_a_folder_is_no_file(tmp_path, monkeypatch, capsys):
+    (tmp_path / "dyestuff").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert main(["fit", "Yield ~ 1 + (1 | Batch)", "dyestuff"]) == 0
+    assert "Batch 6" in capsys.readouterr().out
