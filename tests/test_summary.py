@@ -90,3 +90,7 @@ def test_latex_escapes_what_latex_reads(summary):
 def test_digits_are_kept_before_an_exponent():
     assert format_numbers([7.019e-15, 8.61e-7]) == ["7.019e-15", "8.610e-07"]
     assert format_p_values([6.4e-7]) == ["6.40e-07"]
+
+
+def test_latex_keeps_backticks():
+    assert r"\textasciigrave{}my x\textasciigrave{}" in Summary("`my x`", [], []).as_latex()
