@@ -22,6 +22,7 @@ from functools import cached_property
 import numpy as np
 
 from mixedfit.arrays import Array, BoolArray, IntArray
+from mixedfit.frames import is_nested
 
 __all__ = ["Containment"]
 
@@ -55,9 +56,8 @@ class Containment:
         out[:m, m] = True
         for f in range(m):
             for g in range(m):
-                if f != g:
-                    together = len(np.unique(self.codes[g] * self.sizes[f] + self.codes[f]))
-                    out[f, g] = together == self.sizes[g] > self.sizes[f]
+                larger = self.sizes[g] > self.sizes[f]
+                out[f, g] = larger and is_nested(self.codes[g], self.codes[f])
         return out
 
     @cached_property
