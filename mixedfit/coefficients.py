@@ -48,9 +48,7 @@ def coefficient_table(inferred: FixedInference, names: pd.Index, level: float) -
     """One row a coefficient: term, estimate, se, df, t, p, lower, upper."""
     table = with_limits(t_table(inferred, np.eye(len(names))), level)
     table.insert(0, "term", list(names))
-    described = inferred.described
-    first = f"{described[0].upper()}{described[1:]}."
-    return noted(table, first, inferred.note, ddf=inferred.method)
+    return noted(table, inferred.sentence, inferred.note, ddf=inferred.method)
 
 
 @dataclass(frozen=True, repr=False)

@@ -134,6 +134,11 @@ class FixedInference:
         return _DESCRIBED[self.method]
 
     @property
+    def sentence(self) -> str:
+        """The method in words, as a sentence."""
+        return f"{self.described[0].upper()}{self.described[1:]}."
+
+    @property
     def for_means(self) -> FixedInference:
         """The same for means over the groups: containment then counts the groups."""
         if not isinstance(self.denominator, _Contained):

@@ -38,7 +38,6 @@ from mixedfit.working import WorkingRows
 
 __all__ = [
     "Deleted",
-    "EffectsInverse",
     "RowParts",
     "delete_groups",
     "delete_rows",

@@ -541,10 +541,7 @@ def _averaged(
     estimates = LinearEstimates(fit, inference, average @ rows, average @ constant, void)
     transformation = Transformation.of(fit.design.response.expression)
     notes = grid_notes(grid, names, weights, slope)
-    described = inference.described
-    notes.append(f"{described[0].upper()}{described[1:]}.")
-    if inference.note:
-        notes.append(inference.note)
+    notes += [inference.sentence, inference.note] if inference.note else [inference.sentence]
     if not estimates.estimable.all():
         notes.append(NON_ESTIMABLE)
     return MarginalMeans(

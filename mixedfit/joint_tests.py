@@ -58,8 +58,7 @@ def joint_tests(
         if incomplete
         else ""
     )
-    described = f"{inference.described[0].upper()}{inference.described[1:]}."
-    return noted(frame, described, inference.note, left_out, ddf=inference.method)
+    return noted(frame, inference.sentence, inference.note, left_out, ddf=inference.method)
 
 
 def _effect(

@@ -184,8 +184,7 @@ def _fixed_effects(fit: Fit, ddf: Ddf | None) -> Table:
     ]
     if normal:
         del columns[3]
-    described = inferred.described
-    notes = [f"{described[0].upper()}{described[1:]}.", inferred.note]
+    notes = [inferred.sentence, inferred.note]
     return Table("Fixed effects", columns, [note for note in notes if note])
 
 
