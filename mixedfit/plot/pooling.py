@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from mixedfit.arrays import Array, IntArray
 from mixedfit.plot.canvas import (
     BAND,
     BLUE,
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["density", "funnel", "intervals", "shrinkage_arrows", "shrinkage_lines"]
+
+Points: TypeAlias = tuple[Array | IntArray, Array | IntArray]
 
 # Intervals drawn one by one; more are drawn as one band.
 _MOST_LINES = 300
@@ -76,14 +79,7 @@ def intervals(
             width = 1.6 if n <= LABELS else max(0.4, 80.0 / n)
             ax.hlines(places[chosen], low[chosen], high[chosen], color=color, linewidth=width)
         ax.plot(x[chosen], places[chosen], "o", color=color, markersize=4.5 if n <= LABELS else 2.0)
-    ax.set_ylim(-0.8, n - 0.2)
-    if n <= LABELS:
-        ax.set_yticks(places, [str(labels[i]) for i in order], fontsize="small", parse_math=False)
-        ax.tick_params(axis="y", length=0)
-    else:
-        ax.set_yticks([])
-        ylabel = ylabel and f"{ylabel} ({n}, sorted)"
-    return finish(ax, xlabel, ylabel, title)
+    return finish(ax, xlabel, _name_units(ax, [labels[i] for i in order], ylabel), title)
 
 
 def shrinkage_lines(
@@ -124,28 +120,39 @@ def shrinkage_lines(
     if centre is not None:
         ax.axvline(centre, color=GREY, linewidth=0.9, zorder=0, label="complete pooling")
     ax.hlines(places, x[order], to[order], color=GREY, linewidth=1.0 if few else 0.4, zorder=1)
+    _draw_estimates(ax, (x[order], places), (to[order], places), area if few else 5.0, few)
+    ylabel = _name_units(ax, [labels[i] for i in order], ylabel)
+    legend(ax)
+    return finish(ax, xlabel, ylabel, title)
+
+
+def _name_units(ax: Axes, labels: Sequence[Any], ylabel: str) -> str:
+    """Names beside the rows where there is room; else the axis' label counts them."""
+    n = len(labels)
+    ax.set_ylim(-0.8, n - 0.2)
+    if n > LABELS:
+        ax.set_yticks([])
+        return ylabel and f"{ylabel} ({n}, sorted)"
+    ax.set_yticks(
+        np.arange(n), [str(label) for label in labels], fontsize="small", parse_math=False
+    )
+    ax.tick_params(axis="y", length=0)
+    return ylabel
+
+
+def _draw_estimates(ax: Axes, own: Points, shrunken: Points, area: Any, few: bool) -> None:
+    """Each unit's own estimate, hollow and of some area, and the shrunken one."""
     ax.scatter(
-        x[order],
-        places,
-        s=area if few else 5.0,
+        *own,
+        s=area,
         facecolor="white",
         edgecolor=BLUE,
         linewidth=1.1 if few else 0.5,
         label="no pooling",
         zorder=2,
     )
-    ax.scatter(
-        to[order], places, s=24.0 if few else 5.0, color=RED, label="partial pooling", zorder=3
-    )
-    ax.set_ylim(-0.8, n - 0.2)
-    if few:
-        ax.set_yticks(places, [str(labels[i]) for i in order], fontsize="small", parse_math=False)
-        ax.tick_params(axis="y", length=0)
-    else:
-        ax.set_yticks([])
-        ylabel = ylabel and f"{ylabel} ({n}, sorted)"
-    legend(ax)
-    return finish(ax, xlabel, ylabel, title)
+    size = 24.0 if few else 6.0
+    ax.scatter(*shrunken, s=size, color=RED, label="partial pooling", zorder=3)
 
 
 def shrinkage_arrows(
@@ -186,19 +193,7 @@ def shrinkage_arrows(
         color=GREY,
         zorder=1,
     )
-    ax.scatter(
-        x[known, 0],
-        x[known, 1],
-        s=24.0 if few else 7.0,
-        facecolor="white",
-        edgecolor=BLUE,
-        linewidth=1.1 if few else 0.5,
-        label="no pooling",
-        zorder=2,
-    )
-    ax.scatter(
-        to[:, 0], to[:, 1], s=24.0 if few else 6.0, color=RED, label="partial pooling", zorder=3
-    )
+    _draw_estimates(ax, (x[known, 0], x[known, 1]), (to[:, 0], to[:, 1]), 24.0 if few else 7.0, few)
     if centre is not None:
         a, b = array(centre)
         ax.scatter(a, b, marker="D", s=52.0, color=INK, label="complete pooling", zorder=4)
