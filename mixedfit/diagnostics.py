@@ -304,11 +304,13 @@ def residual_table(fit: Fit) -> pd.DataFrame:
     working_sigma = float(np.sqrt(remainder.r2 / fit.likelihood.df))
     # A row that alone determines some fixed effect is fitted exactly.
     known = np.where(parts.P > 1e-10 * parts.N, 1.0, np.nan)
+    left = parts.marginal_variance
+    left = np.where(left > 1e-10 * left.max(), left, np.nan)
     fitted, fixed = fitted_values(fit), fitted_values(fit, "population")
     with np.errstate(divide="ignore", invalid="ignore"):
         sd = working_sigma * np.sqrt(parts.conditional_variance)
         studentized = known * parts.conditional / sd
-        marginal = parts.marginal / (working_sigma * np.sqrt(parts.marginal_variance))
+        marginal = parts.marginal / (working_sigma * np.sqrt(left))
         deleted = sigma / working_sigma * known * parts.Py / parts.P / parts.root
     columns = {
         "fitted": fitted,

@@ -187,3 +187,11 @@ def test_without_grouping_factors_there_are_residuals_only():
     fit = mf.gls("Yield ~ 1", mf.datasets.load("dyestuff"))
     with pytest.raises(DataError, match=r"'residuals' or a grouping factor \(none\), not 'Batch'"):
         fit.diagnostics.qq("Batch")
+
+
+def test_a_row_known_for_sure_has_no_standardised_residual():
+    data = mf.datasets.load("sleepstudy")
+    data["first"] = (np.arange(len(data)) == 0).astype(float)
+    table = mf.gls("Reaction ~ Days + first", data).diagnostics.residuals()
+    assert table[["studentized", "marginal_studentized", "deleted"]].iloc[0].isna().all()
+    assert np.isfinite(table.iloc[1:]).all(axis=None)

@@ -84,7 +84,9 @@ def points(ax: Axes, x: Array, y: Array, **style: Any) -> None:
 
 
 def smooth(x: Array, y: Array, span: float = 0.66) -> tuple[Array, Array]:
-    """A local linear fit on a grid, with tricube weights over a share of the points."""
+    """A local linear fit on a grid, with tricube weights over a share of the points known."""
+    known = np.isfinite(x) & np.isfinite(y)
+    x, y = x[known], y[known]
     grid = np.unique(np.quantile(x, np.linspace(0.0, 1.0, 60)))
     reach = max(3, int(np.ceil(span * len(x))))
     values = np.empty(len(grid))
