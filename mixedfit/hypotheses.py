@@ -88,12 +88,14 @@ def type_3(columns: Array, indicators: Sequence[IndicatorTerm], X: Array) -> lis
     SAS/STAT, "The Four Types of Estimable Functions").
     """
     A, scale = _in_terms_of(X, columns)
-    spaces = [_involving_only(A, scale, _others(A, indicators, t)) for t in range(len(indicators))]
     out = []
     for t, own in enumerate(indicators):
-        above = [spaces[u] for u, other in enumerate(indicators) if own.within(other)]
-        L = _orthogonal(spaces[t], above, A)
-        out.append(_against_first_levels(L, L @ A[:, own.start : own.stop]))
+        others = _others(A, indicators, t)
+        space = _involving_only(A, scale, others)
+        if any(own.within(other) for other in indicators):
+            others[own.start : own.stop] = True
+            space = _orthogonal(space, _involving_only(A, scale, others), A)
+        out.append(_against_first_levels(space, space @ A[:, own.start : own.stop]))
     return out
 
 
@@ -125,12 +127,11 @@ def _involving_only(A: Array, scale: Array, others: BoolArray) -> Array:
     return U[:, rank:].T * scale
 
 
-def _orthogonal(space: Array, above: list[Array], A: Array) -> Array:
-    """The combinations in a space whose coefficients are orthogonal to those of other spaces."""
-    if not above or not len(space):
+def _orthogonal(space: Array, above: Array, A: Array) -> Array:
+    """The combinations in a space whose coefficients are orthogonal to those of another."""
+    if not len(above) or not len(space):
         return space
-    taken = np.concatenate(above) @ A
-    own = space @ A
+    taken, own = above @ A, space @ A
     taken = taken / np.maximum(np.linalg.norm(taken, axis=1, keepdims=True), 1e-300)
     length = np.linalg.norm(own, axis=1, keepdims=True)
     U, values, _ = np.linalg.svd(own / length @ taken.T)

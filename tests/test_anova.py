@@ -177,3 +177,19 @@ def test_large_crossed_designs(kind):
     np.testing.assert_allclose(
         _numbers(table), _wanted(block, ("NumDF", "DenDF", "F value")), rtol=1e-4
     )
+
+
+def test_slopes_in_cells_of_one_row_belong_to_no_term():
+    """What only terms that contain a term determine together is none of its hypothesis."""
+    data = pd.DataFrame({"f": list("abc") * 5, "g": np.repeat(list("uvw"), 5)})
+    lone = [0, 4, 5]  # the only rows of their cells
+    data["k"] = np.where(data["f"] == "a", "n", "m")
+    data.loc[lone, "k"] = np.where(data.loc[lone, "f"] == "a", "m", "n")
+    rng = np.random.default_rng(19)
+    data["x"], data["y"] = rng.standard_normal((2, 15))
+    fit = mf.lmer("y ~ x * f * k + (1 | g)", data)
+    table = fit.anova().set_index("term")
+    # Slopes are known in one cell of a, b and c each: b and c can be compared within m.
+    assert table["num_df"].dropna().to_dict() == {"x": 1, "f": 2, "k": 1, "x:f": 1, "f:k": 1}
+    slopes = fit.contrast("x:f[T.b] - x:f[T.c]")
+    assert table.loc["x:f", "F"] == pytest.approx(slopes.joint.F)
