@@ -100,12 +100,14 @@ def anova_table(fit: Fit, kind: AnovaType | str = 3, ddf: Ddf | None = None) -> 
         }
     )
     empty = ", ".join(label for label, test in rows if not test.num_df)
+    lost = ", ".join(label for label, test in rows if test.num_df and np.isnan(test.F))
     return noted(
         table,
         f"{kind.capitalize() if isinstance(kind, str) else f'Type {kind}'} tests,",
         f"{inferred.described}.",
         inferred.note,
         f"Nothing can be tested of {empty}: other terms take its place." if empty else "",
+        f"No F distribution approximates the test of {lost}: see another ddf=." if lost else "",
         type=kind,
         ddf=inferred.method,
     )

@@ -19,6 +19,7 @@ Nothing is of order n: with ``K = Z'V^-1 Z`` and ``B = Z'V^-1 X``, ``V_r = Z dG_
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -129,7 +130,10 @@ class KenwardRoger:
 
 
 def _scaled_f(q: int, A1: float, A2: float) -> tuple[float, float]:
-    """Kenward and Roger's df and scale from the two sums their section 3.3 calls A1 and A2."""
+    """Kenward and Roger's df and scale from the two sums their section 3.3 calls A1 and A2.
+
+    Both nan where no F distribution has these moments, as with very few rows.
+    """
     if q == 1:
         return 2.0 / A2, 1.0
     B = (A1 + 6.0 * A2) / (2.0 * q)
@@ -144,7 +148,7 @@ def _scaled_f(q: int, A1: float, A2: float) -> tuple[float, float]:
     rho = ratio**2 * first / (third * q)
     df = 4.0 + (q + 2.0) / (q * rho - 1.0)
     scale = 1.0 if abs(df - 2.0) < 1e-2 else df * mean / (df - 2.0)
-    return df, scale
+    return (df, scale) if df > 0.0 and scale > 0.0 else (math.nan, math.nan)
 
 
 def _pseudo_inverse(A: Array) -> Array:

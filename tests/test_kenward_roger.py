@@ -7,7 +7,7 @@ import pytest
 import mixedfit as mf
 from mixedfit.anova import term_hypotheses
 from mixedfit.ddf import inference
-from mixedfit.kenward_roger import KenwardRoger, Moments, kenward_roger
+from mixedfit.kenward_roger import KenwardRoger, Moments, _scaled_f, kenward_roger
 from mixedfit.working import WorkingRows
 from tests.dense import relative_covariance
 
@@ -269,3 +269,19 @@ def test_residual_covariances_join_by_their_rows():
     slopes = np.array([[phi[i] @ p @ phi[i] / phi[i, i] for p in P] for i in range(len(phi))])
     expected = 2.0 / np.einsum("ir,rs,is->i", slopes, W, slopes)
     np.testing.assert_allclose(joined.df(np.eye(2)), expected, rtol=1e-6)
+
+
+def test_moments_no_f_distribution_has_are_no_test():
+    """Few rows and many terms: the formulas then give negative degrees of freedom."""
+    assert np.isnan(_scaled_f(2, 8.0, 2.0)).all()
+    assert _scaled_f(2, 1.0, 0.5) == pytest.approx((8.0, 1.0))
+    rng = np.random.default_rng(0)
+    data = pd.DataFrame({"g": np.repeat(list("uvw"), 5), "f": list("abc") * 5})
+    data["k"], data["x"] = rng.choice(["m", "n"], 15), rng.standard_normal(15)
+    data["y"] = rng.standard_normal(15)
+    table = mf.lmer("y ~ x * f * k + (x || g)", data).anova(ddf="kenward-roger")
+    assert "No F distribution approximates the test of" in table.note
+    told = table["F"].notna()
+    assert not told.all()
+    assert (table.loc[told, ["den_df", "F"]] >= 0.0).all(axis=None)
+    assert table.loc[~told, ["den_df", "p"]].isna().all(axis=None)
