@@ -78,10 +78,3 @@ def test_pictures_make_a_figure_with_labels_and_change_no_setting(name: str) -> 
     assert dict(mpl.rcParams) == before
     assert ax.get_xlabel() or ax.get_ylabel()
     assert not ax.spines["top"].get_visible()
-
-
-def test_smooth_lines_leave_out_what_is_missing() -> None:
-    y = 2.0 + 3.0 * X
-    y[3] = np.nan
-    grid, values = smooth(X, y)
-    np.testing.assert_allclose(values, 2.0 + 3.0 * grid, atol=1e-9)

@@ -67,3 +67,10 @@ def test_many_points_are_drawn_faint() -> None:
     alpha = [dots.get_alpha() for dots in ax.collections]
     assert alpha[1] < alpha[0]
     assert [dots.get_rasterized() for dots in ax.collections] == [False, True]
+
+
+def test_smooth_lines_leave_out_what_is_missing() -> None:
+    y = 2.0 + 3.0 * X
+    y[3] = np.nan
+    grid, values = smooth(X, y)
+    np.testing.assert_allclose(values, 2.0 + 3.0 * grid, atol=1e-9)

@@ -25,6 +25,7 @@ from tests.residual_cases import (
     dense,
     random_delta,
     refused_rows,
+    rows,
 )
 
 
