@@ -93,7 +93,7 @@ def test_covariates_of_the_fit_come_from_where_they_are_asked_of() -> None:
     np.testing.assert_array_equal(by_mean.log_sd(delta)[0], 0.0)
     np.testing.assert_array_equal(by_residual.log_sd(np.zeros(4))[0], 0.0)
     both = Product((by_mean, by_residual), ("A", "B"))
-    assert both.from_fit == "fitted"
+    assert both.from_fit == "resid"
     renewed = both.with_covariate(fitted, resid)
     delta = np.array([0.7, -0.2, 0.1, 0.2, 0.5, 1.0])
     power = np.abs(fitted) ** np.array([0.7, 0.3, -0.2])[STRATA]
