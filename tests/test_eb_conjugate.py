@@ -103,3 +103,27 @@ def test_densities_have_mass_one(law):
     ours, _ = law
     total, _ = integrate.quad(lambda x: ours.pdf(np.array(x), 2.5, 9.0), 0.0, ours.highest)
     assert total == pytest.approx(1.0, abs=1e-8)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-8, 1.0, 1e8, 1e40])
+def test_limits_of_mixtures_of_rates_have_any_unit(scale):
+    rng = np.random.default_rng(0)
+    weights = rng.dirichlet(np.ones(5))
+    a, b = 10.0 ** rng.uniform(-1.0, 3.0, (2, 5, 3))
+    found = summarise_mixture(GammaLaw(), weights, a, scale * b, 0.95)
+    for limit, p in ((found.lower, 0.025), (found.upper, 0.975)):
+        np.testing.assert_allclose(weights @ stats.gamma.cdf(limit * scale * b, a), p, rtol=1e-6)
+
+
+def test_limits_of_mixtures_of_shares_hold_where_densities_are_infinite():
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        weights = rng.dirichlet(np.ones(rng.integers(1, 8)))
+        a, b = 10.0 ** rng.uniform(-2.0, 4.0, (2, len(weights), 4))
+        found = summarise_mixture(BetaLaw(), weights, a, b, 0.5)
+        for limit, p in ((found.lower, 0.25), (found.upper, 0.75)):
+            # Next to 0 and 1 the distribution jumps within the rounding of its argument.
+            below = weights @ stats.beta.cdf(limit * (1.0 - 1e-9), a, b)
+            above = weights @ stats.beta.cdf(limit * (1.0 + 1e-9), a, b)
+            assert (below <= p + 1e-8).all()
+            assert (above >= p - 1e-8).all()

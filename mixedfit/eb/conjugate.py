@@ -16,6 +16,8 @@ __all__ = ["BetaLaw", "ConjugateLaw", "GammaLaw", "Moments", "summarise_mixture"
 
 # Numbers held at once while a mixture is inverted.
 _CHUNK = 400_000
+# Relative size of a step that changes nothing, and an error of the probability that is none.
+_SAME, _NEAR = 1e-10, 1e-9
 
 
 @dataclass(frozen=True)
@@ -200,20 +202,22 @@ def _mixture_quantile(
     law: ConjugateLaw, p: float, weights: Array, first: Array, second: Array, start: Array
 ) -> Array:
     """Newton steps on the log scale of x, inside a bracket that closes, from a good start."""
-    low, high = np.full_like(start, 1e-300), np.full_like(start, law.highest)
-    x = np.clip(start, 1e-250, law.highest * (1.0 - 1e-12))
+    low, high = np.full_like(start, 1e-300), np.full_like(start, min(law.highest, 1e300))
+    x = np.clip(start, 1e-250, high * (1.0 - 1e-12))
     active = np.arange(len(x))
     for _ in range(200):
         here, a, b = x[active], first[:, active], second[:, active]
-        error = weights @ law.cdf(here, a, b) - p
+        with np.errstate(all="ignore"):
+            error = weights @ law.cdf(here, a, b) - p
+            moved = here * np.exp(-error / (here * (weights @ law.pdf(here, a, b))))
         below = error < 0.0
         low[active] = np.where(below, here, low[active])
         high[active] = np.where(below, high[active], here)
-        with np.errstate(all="ignore"):
-            moved = here * np.exp(-error / (here * (weights @ law.pdf(here, a, b))))
-        inside = (moved > low[active]) & (moved < high[active])
-        x[active] = np.where(inside, moved, np.sqrt(low[active] * np.minimum(high[active], 1e9)))
-        active = active[np.abs(x[active] - here) > 1e-10 * here]
+        # Where a density is all but infinite a step goes nowhere, far from the quantile.
+        stuck = (np.abs(moved - here) <= _SAME * here) & (np.abs(error) > _NEAR)
+        inside = (moved > low[active]) & (moved < high[active]) & ~stuck
+        x[active] = np.where(inside, moved, np.sqrt(low[active]) * np.sqrt(high[active]))
+        active = active[np.abs(x[active] - here) > _SAME * here]
         if not len(active):
             break
     return x
