@@ -123,12 +123,12 @@ class Tail:
         M.reshape(-1)[:: self.q + 1] += 1.0
         with threads_for(self.q):
             R, info = lapack.dpotrf(M.T, lower=0, clean=0, overwrite_a=1)
-        if info:
+        logdet = 2.0 * float(np.log(R.diagonal()).sum()) if not info else np.nan
+        if not np.isfinite(logdet):  # LAPACK factors what is not a number without a word
             raise ModelError(
                 "the cross-products of the random effects are not finite or not positive definite; "
                 "check the data for extreme values"
             )
-        logdet = 2.0 * float(np.log(R.diagonal()).sum())
         X, _ = lapack.dpotrs(R, self.multiply(transposed, E).T, lower=0)
         U = self.multiply(T, np.ascontiguousarray(X.T))
         return TailState(self, T, full, E, R, U, logdet)

@@ -137,3 +137,13 @@ def test_products_that_are_not_positive_definite_are_refused(blocks):
     T = [np.eye(b.k) for b in blocks]
     with pytest.raises(ModelError, match="not finite or not positive definite"):
         tail.forward(-2.0 * np.eye(tail.q), np.zeros((1, tail.q)), T)
+
+
+def test_cross_products_that_are_not_finite_are_refused() -> None:
+    for value in (np.nan, np.inf):
+        S = np.eye(4)
+        S[0, 0] = value
+        with pytest.raises(ModelError, match="not finite"), np.errstate(invalid="ignore"):
+            Tail((TailBlock(0, np.arange(4), 1, 0),), True).forward(
+                S, np.ones((1, 4)), [np.eye(1)]
+            )
