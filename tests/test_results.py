@@ -129,3 +129,34 @@ def test_responses_that_cannot_be_refitted():
         fit.refit([1.0, 2.0])
     with pytest.raises(mf.DataError, match="finite"):
         fit.refit(np.full(240, np.nan))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["params", "bse", "tvalues", "pvalues", "theta", "fittedvalues", "resid", "residual_params"],
+)
+def test_what_a_user_changes_of_a_table_is_not_the_results(name):
+    fit = mf.lme(
+        "distance ~ age",
+        "~ 1 | Subject",
+        mf.datasets.load("orthodont"),
+        correlation=mf.CorAR1(),
+    )
+    before = np.array(getattr(fit, name))
+    table = getattr(fit, name)
+    table[:] = 0.0
+    assert len(before)
+    np.testing.assert_array_equal(getattr(fit, name), before)
+
+
+@pytest.mark.parametrize("kind", ["model", "kenward-roger", "CR2"])
+def test_changing_a_covariance_changes_no_other(kind):
+    fit = mf.lmer("Reaction ~ Days + (Days | Subject)", mf.datasets.load("sleepstudy"))
+    before = fit.cov_params(kind).to_numpy(copy=True)
+    table = fit.cov_params(kind)
+    table.iloc[:] = 0.0
+    np.testing.assert_array_equal(fit.cov_params(kind), before)
+    cov = fit.varcorr.cov["Subject"].to_numpy(copy=True)
+    table = fit.varcorr.cov["Subject"]
+    table.iloc[:] = 0.0
+    np.testing.assert_array_equal(fit.varcorr.cov["Subject"], cov)

@@ -144,6 +144,4 @@ def test_cross_products_that_are_not_finite_are_refused() -> None:
         S = np.eye(4)
         S[0, 0] = value
         with pytest.raises(ModelError, match="not finite"), np.errstate(invalid="ignore"):
-            Tail((TailBlock(0, np.arange(4), 1, 0),), True).forward(
-                S, np.ones((1, 4)), [np.eye(1)]
-            )
+            Tail((TailBlock(0, np.arange(4), 1, 0),), True).forward(S, np.ones((1, 4)), [np.eye(1)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -24,27 +23,27 @@ __all__ = ["FixedEffects"]
 class FixedEffects(FittedModel):
     """Estimates, covariances and tests of the fixed effects."""
 
-    @cached_property
+    @property
     def params(self) -> pd.Series:
         """Estimates of the fixed effects, in units of the response per unit of each column."""
-        return pd.Series(self.fit.estimate.beta, index=self.fit.design.names, name="params")
+        return pd.Series(self.fit.estimate.beta.copy(), index=self.fit.design.names, name="params")
 
     @property
     def fixef(self) -> pd.Series:
         """The same as `params`."""
         return self.params
 
-    @cached_property
+    @property
     def bse(self) -> pd.Series:
         """Standard errors of the fixed effects."""
         return pd.Series(report.standard_errors(self.fit), index=self.fit.design.names, name="bse")
 
-    @cached_property
+    @property
     def tvalues(self) -> pd.Series:
         """Estimates divided by their standard errors."""
         return (self.params / self.bse).rename("tvalues")
 
-    @cached_property
+    @property
     def pvalues(self) -> pd.Series:
         """Two-sided p-values of t tests with the degrees of freedom of `coef_table`."""
         return pd.Series(self.coef_table()["p"].to_numpy(), self.params.index, name="pvalues")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -33,17 +32,17 @@ class RandomEffects(FittedModel):
         """Residual variance."""
         return self.sigma**2
 
-    @cached_property
+    @property
     def theta(self) -> Array:
         """Relative covariance parameters: lme4's theta, in lme4's order."""
-        return self.fit.estimate.theta
+        return self.fit.estimate.theta.copy()
 
-    @cached_property
+    @property
     def varcorr(self) -> VarCorr:
         """Variances and correlations of the random effects."""
         return variance_components(self.fit)
 
-    @cached_property
+    @property
     def residual_params(self) -> pd.Series:
         """Parameters of the residuals' correlation and variance function, on their own scale.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any, Self, overload
 
 import numpy as np
@@ -23,12 +22,12 @@ __all__ = ["Rows"]
 class Rows(FittedModel):
     """Fitted values, residuals, predictions, simulations."""
 
-    @cached_property
+    @property
     def fittedvalues(self) -> pd.Series:
         """Fitted values with the random effects, one a row used."""
         return self._rows(prediction.fitted_values(self.fit), "fittedvalues")
 
-    @cached_property
+    @property
     def resid(self) -> pd.Series:
         """Observed less fitted, one a row used."""
         return self.residuals()
