@@ -206,7 +206,7 @@ class CorARMA(CorStructure):
                 f"more than the {_LONGEST} that are computed one by one; count in longer steps"
             )
         table = ArmaTable(self.p, self.q, int(spread.max()))
-        batches = batches_of(classes, since[:, None], _lags)
+        batches = batches_of(self._name, classes, since[:, None], _lags)
         return Blocks(frame.n, batches, table), start, wide(count)
 
 
@@ -340,7 +340,7 @@ class CorSymm(CorStructure):
             p = patterns[..., 0].astype(np.int64)
             return p[:, :, None] * order + p[:, None, :]
 
-        batches = batches_of(classes, place[:, None].astype(float), entry)
+        batches = batches_of(self._name, classes, place[:, None].astype(float), entry)
         return Blocks(frame.n, batches, table), start, wide(count)
 
     def _positions(self, frame: Frame, classes: Classes) -> IntArray:

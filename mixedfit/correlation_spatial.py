@@ -82,7 +82,7 @@ class _Spatial(CorStructure):
             found.append(d.ravel())
             return np.arange(first, first + d.size).reshape(d.shape)
 
-        batches = batches_of(classes, coordinates, entry)
+        batches = batches_of(self._name, classes, coordinates, entry)
         distances, place = np.unique(np.concatenate(found), return_inverse=True)
         batches = tuple(
             replace(batch, index=_with_diagonal(place.ravel()[batch.index] + 1))

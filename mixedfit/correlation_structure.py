@@ -36,6 +36,7 @@ __all__ = [
 Kernel: TypeAlias = Chain | Exchangeable | Blocks
 
 FARTHEST = 20.0  # a correlation within 4e-9 of its limit is at it
+MOST_ROWS = 11_000  # a matrix of more rows takes more than a gigabyte
 
 
 @dataclass(frozen=True)
@@ -249,14 +250,33 @@ def wide(count: int, lower: float = -FARTHEST, upper: float = FARTHEST) -> tuple
 
 
 def batches_of(
-    classes: Classes, keys: Array, entry: Callable[[Array], IntArray]
+    what: str, classes: Classes, keys: Array, entry: Callable[[Array], IntArray]
 ) -> tuple[Batch, ...]:
-    """Groups by size and by pattern of their keys, shape (n, d).
+    """Groups by size and by pattern of their keys.
 
-    `entry` turns patterns of shape (P, k, d) into places in the table, shape (P, k, k).
+    Parameters
+    ----------
+    what : str
+        The structure, for the message.
+    classes : Classes
+    keys : array of shape (n, d)
+    entry : callable
+        Turns patterns of shape (P, k, d) into places in the table, shape (P, k, k).
+
+    Raises
+    ------
+    ModelError
+        If a group is too large for a matrix of its rows.
     """
     order, starts = by_group(classes.codes)
     sizes = np.diff(np.append(starts, len(order)))
+    largest = int(sizes.max())
+    if largest > MOST_ROWS:
+        raise ModelError(
+            f"{what}: a group of {largest:,} rows would need a matrix of {largest:,} by "
+            f"{largest:,} correlations; name smaller groups of rows, as in '~ x | group', or use "
+            "CorAR1 or CorCAR1, which need no matrix"
+        )
     out = []
     for size in np.unique(sizes):
         rows = order[starts[sizes == size][:, None] + np.arange(size)]

@@ -235,5 +235,4 @@ def _residual_of_draws(design: Design, rows: IntArray, draw: IntArray) -> Residu
         frame = replace(frame, columns={**frame.columns, name: by_draw})
     bound = None if spec.correlation is None else spec.correlation.bind(frame, spec.groups)
     variance = None if own.variance is None else own.variance.take(rows)
-    log_sd = None if own.log_sd is None else own.log_sd[rows]
-    return ResidualStructure(len(rows), bound, variance, log_sd, frame)
+    return ResidualStructure(len(rows), bound, variance, frame)

@@ -167,8 +167,6 @@ class ResidualStructure:
         Rows.
     correlation : BoundCorrelation or None
     variance : BoundVariance or None
-    log_sd : array of shape (n,) or None
-        From known weights: minus half their logarithm.
     columns : Frame or None
         The columns of the data it was bound to.
     """
@@ -176,7 +174,6 @@ class ResidualStructure:
     n: int
     correlation: BoundCorrelation | None
     variance: BoundVariance | None
-    log_sd: Array | None = None
     columns: Frame | None = None
 
     @property
@@ -242,12 +239,10 @@ class ResidualStructure:
         log_sd, derivatives = np.zeros(self.n), np.zeros((0, self.n))
         if self.variance is not None:
             log_sd, derivatives = self.variance.log_sd(delta[k:])
-        if self.log_sd is not None:
-            log_sd = log_sd + self.log_sd
         return Whitening(correlation, k, log_sd, derivatives)
 
     def mean_log_variance(self, delta: Array) -> float:
-        """Mean over the rows of the logarithm of the diagonal of R, known weights left out."""
+        """Mean over the rows of the logarithm of the diagonal of R."""
         if self.variance is None:
             return 0.0
         return 2.0 * float(self.variance.log_sd(delta[self._n_correlation :])[0].mean())
@@ -331,7 +326,6 @@ def bind_residual(
     variance: VarFunction | None,
     frame: Frame,
     groups: Sequence[str] = (),
-    weights: Array | None = None,
 ) -> ResidualStructure | None:
     """The residual structure of a model's rows.
 
@@ -344,13 +338,11 @@ def bind_residual(
     groups : sequence of str
         Columns whose combinations group rows where a form does not say: lme's grouping factors,
         outermost first.
-    weights : array of shape (n,), optional
-        Known precision weights.
 
     Returns
     -------
     ResidualStructure or None
-        None where nothing was given but weights.
+        None where nothing was given.
 
     Raises
     ------
@@ -368,10 +360,9 @@ def bind_residual(
                 f"{variance!r}: its parameters cannot be told from sigma or from each other; the "
                 "covariate is constant, or two functions say the same"
             )
-    log_sd = None if weights is None else -0.5 * np.log(weights)
     read = (*residual_variables(correlation, variance), *groups)
     columns = Frame(frame.n, {name: frame[name] for name in read})
-    return ResidualStructure(frame.n, bound, function, log_sd, columns)
+    return ResidualStructure(frame.n, bound, function, columns)
 
 
 def rows_by_group(

@@ -73,10 +73,10 @@ STRUCTURES = {
 }
 
 
-def bound(name: str, weights: np.ndarray | None = None) -> ResidualStructure:
+def bound(name: str) -> ResidualStructure:
     correlation, variance = STRUCTURES[name]
     frame = read_frame(DATA, list(DATA.columns))
-    structure = bind_residual(correlation, variance, frame, ("g",), weights)
+    structure = bind_residual(correlation, variance, frame, ("g",))
     assert structure is not None
     return structure
 

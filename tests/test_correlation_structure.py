@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import mixedfit as mf
 from mixedfit.arrays import Array, IntArray
 from mixedfit.correlation import CorAR1, CorARMA, CorCAR1
 from mixedfit.correlation_spatial import CorExp
@@ -60,7 +61,7 @@ def test_batches_hold_every_row_once_with_the_keys_of_its_group(pairs) -> None: 
         return np.zeros((*found.shape[:2], found.shape[1]), dtype=np.int64)
 
     classes = Classes(codes, tuple(str(c) for c in range(codes.max() + 1)))
-    batches = batches_of(classes, keys, entry)
+    batches = batches_of("CorExp", classes, keys, entry)
     rows = np.concatenate([batch.rows.ravel() for batch in batches])
     np.testing.assert_array_equal(np.sort(rows), np.arange(len(codes)))
     for batch, found in zip(batches, patterns, strict=True):
@@ -102,3 +103,10 @@ def test_values_that_are_no_numbers_are_told(value) -> None:  # type: ignore[no-
 def test_a_number_as_fixed_is_told_where_it_goes() -> None:
     with pytest.raises(ModelError, match="the value to hold goes to value="):
         CorAR1(fixed=0.5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("structure", [CorExp(form="~ t"), CorARMA(form="~ t", p=2)])
+def test_groups_too_large_for_a_matrix_are_told(structure: object) -> None:
+    data = {"y": np.zeros(12_000), "t": np.arange(12_000)}
+    with pytest.raises(ModelError, match="a group of 12,000 rows would need a matrix of 12,000 by"):
+        mf.gls("y ~ 1", data, correlation=structure)  # type: ignore[arg-type]

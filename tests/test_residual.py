@@ -31,7 +31,7 @@ from tests.residual_cases import (
 
 @pytest.mark.parametrize("name", STRUCTURES)
 def test_verbs_agree_with_the_dense_matrix(name: str) -> None:
-    structure = bound(name, weights=DATA["v"].to_numpy())
+    structure = bound(name)
     delta = random_delta(structure)
     at, R = structure.at(delta), dense(structure, delta)
     V = RNG.standard_normal((3, structure.n))
