@@ -18,7 +18,7 @@ from mixedfit.adjustment import Adjustment, check_adjustment
 from mixedfit.arrays import Array, IntArray
 from mixedfit.comparisons import Comparisons, Method, as_ratio, comparisons, interaction
 from mixedfit.ddf import FixedInference
-from mixedfit.errors import ModelError, check_level
+from mixedfit.errors import ModelError, check_level, check_names
 from mixedfit.fit import Fit
 from mixedfit.letters import letters
 from mixedfit.linear_estimates import LinearEstimates, Scale, check_scale, table
@@ -463,7 +463,7 @@ class _Plan:
 
 
 def _known_names(names: str | Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
-    wanted = (names,) if isinstance(names, str) else tuple(names)
+    wanted = check_names(names, "by")
     for name in wanted:
         if name not in known:
             raise ModelError(f"by= names {name!r}, which is none of {', '.join(map(repr, known))}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Iterable
 from typing import Any
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "ModelError",
     "check_count",
     "check_level",
+    "check_names",
 ]
 
 
@@ -77,3 +79,22 @@ def check_count(count: Any, least: int, name: str = "n") -> int:
     if number < least:
         raise ModelError(f"{name} must be a whole number of at least {least}, not {count!r}")
     return number
+
+
+def check_names(names: Any, name: str) -> tuple[str, ...]:
+    """A name, or several.
+
+    Raises
+    ------
+    ModelError
+        If it is anything else.
+
+    Examples
+    --------
+    >>> check_names("age", "by"), check_names(["age", "sex"], "by")
+    (('age',), ('age', 'sex'))
+    """
+    several = (names,) if isinstance(names, str) else names
+    if not isinstance(several, Iterable) or not all(isinstance(one, str) for one in several):
+        raise ModelError(f"{name} must be a name or a list of names, not {names!r}")
+    return tuple(several)

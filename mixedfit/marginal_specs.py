@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from mixedfit.errors import FormulaError, ModelError
+from mixedfit.errors import FormulaError, ModelError, check_names
 
 __all__ = ["MarginalSpecs"]
 
@@ -55,11 +55,11 @@ class MarginalSpecs:
         MarginalSpecs(specs=('a',), by=('b',), method='pairwise')
         """
         method = None
-        given_by = () if by is None else (by,) if isinstance(by, str) else tuple(by)
+        given_by = () if by is None else check_names(by, "by")
         if isinstance(specs, str):
             names, within, method = ((specs,), (), None) if specs in known else _read(specs, specs)
         else:
-            names, within = tuple(specs), ()
+            names, within = check_names(specs, "specs"), ()
         within = tuple(dict.fromkeys((*within, *given_by)))
         names = tuple(name for name in dict.fromkeys(names) if name not in within)
         for name in (*names, *within):

@@ -23,7 +23,7 @@ import scipy
 
 from mixedfit.arrays import Array
 from mixedfit.certificate import without_lost_variances
-from mixedfit.errors import ModelError, check_level
+from mixedfit.errors import ModelError, check_level, check_names
 from mixedfit.fit import Fit
 from mixedfit.likelihood import Evaluation, Likelihood, States
 from mixedfit.ml_criterion import MLCriterion, minimum_from
@@ -190,7 +190,7 @@ def places_of(parameters: Sequence[str] | str | None, labels: list[str]) -> list
     """Places of names among labels; all where none is given."""
     if parameters is None:
         return list(range(len(labels)))
-    wanted = [parameters] if isinstance(parameters, str) else list(parameters)
+    wanted = check_names(parameters, "parameters")
     for name in wanted:
         if name not in labels:
             known = ", ".join(repr(label) for label in labels)

@@ -9,7 +9,7 @@ import numpy as np
 import scipy
 
 from mixedfit.arrays import Array, BoolArray, IntArray
-from mixedfit.errors import DataError, check_count
+from mixedfit.errors import DataError, ModelError, check_count
 
 __all__ = ["Autocorrelation", "Semivariogram", "autocorrelation", "semivariogram"]
 
@@ -135,6 +135,8 @@ def semivariogram(
         1980, Math. Geol. 12).
     """
     check_count(n_classes, 1, "n_classes")
+    if max_distance is not None and not isinstance(max_distance, int | float):
+        raise ModelError(f"max_distance must be a number, not {max_distance!r}")
     distance, squares = _pairs(values, codes, coordinates, max_distance)
     classes = _classes(distance, n_classes)
     n_pairs = np.bincount(classes)

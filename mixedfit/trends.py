@@ -32,6 +32,8 @@ def trend_variable(design: Design, var: str) -> tuple[str, Expression | None]:
     numeric = [
         n for n, c in frame.columns.items() if not isinstance(c, Labels) and c.dtype.kind != "b"
     ]
+    if not isinstance(var, str):
+        raise ModelError(f"trends are asked in one variable, by name, not {var!r}")
     if var in numeric:
         return var, None
     along = None if var in frame.columns else parse_expression(var)

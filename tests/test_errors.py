@@ -76,3 +76,19 @@ def test_every_error_is_a_value_error_of_ours() -> None:
     for kind in (mf.FormulaError, mf.DataError, mf.ModelError):
         assert issubclass(kind, mf.MixedfitError)
         assert issubclass(kind, ValueError)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: sleepstudy().conf_int(parameters=3),
+        lambda: sleepstudy().profile(parameters=["sigma", 3]),
+        lambda: sleepstudy().emmeans(None),
+        lambda: sleepstudy().emmeans("1", by=3),
+        lambda: sleepstudy().emmeans("1").contrast("eff", by=[None]),
+        lambda: sleepstudy().emtrends("1", ["Days"]),
+    ],
+)
+def test_names_are_text(call: Callable[[], Any]) -> None:
+    with pytest.raises(mf.ModelError, match="name"):
+        call()
