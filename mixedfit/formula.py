@@ -9,7 +9,7 @@ function calls (``x^2``, ``TRUE``, dotted names) have been turned into Python's.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal
@@ -20,6 +20,7 @@ from formulaic.parser.algos.tokenize import tokenize
 from formulaic.parser.types import Factor, Token
 
 from mixedfit.errors import FormulaError
+from mixedfit.r_code import CONSTANTS, python_code
 
 __all__ = [
     "Expression",
@@ -29,19 +30,12 @@ __all__ = [
     "backticked",
     "parse",
     "parse_expression",
-    "python_code",
     "with_contrasts",
     "without_random_terms",
 ]
 
 StructureName = Literal["us", "diag", "cs", "ar1"]
 _STRUCTURES = ("us", "diag", "cs", "ar1")
-
-# R functions that have another name in Python; the rest keep theirs, dots turned to underscores.
-_FUNCTIONS = {"factor": "C", "as.factor": "C", "as.numeric": "as_numeric"}
-# Names with a dot that are attributes in Python rather than a column's name in R.
-_ATTRIBUTES_OF = ("contr", "np")
-_CONSTANTS = {"TRUE": "True", "FALSE": "False", "NULL": "None", "T": "True", "F": "False"}
 
 
 @dataclass(frozen=True)
@@ -464,12 +458,12 @@ def _structured(name: str, inner: str, source: str) -> Iterator[RandomEffect]:
     homogeneous = None
     for option in options:
         key, _, value = (part.strip() for part in option.partition("="))
-        if key != "hom" or _CONSTANTS.get(value, value) not in ("True", "False"):
+        if key != "hom" or CONSTANTS.get(value, value) not in ("True", "False"):
             raise FormulaError(
                 f"{source!r}: {name}() takes 'columns | group' and, if need be, 'hom = TRUE' (one "
                 f"standard deviation for all columns) or 'hom = FALSE', not {option.strip()!r}"
             )
-        homogeneous = _CONSTANTS.get(value, value) == "True"
+        homogeneous = CONSTANTS.get(value, value) == "True"
     if "||" in bar:
         raise FormulaError(f"{source!r}: use one bar inside {name}()")
     structure: StructureName = name  # type: ignore[assignment]
@@ -537,66 +531,6 @@ def _formulaic_name(code: str) -> str:
         return str(next(iter(TermFormula(f"0 + {code}"))))
     except FormulaicError as error:
         raise FormulaError(f"{code!r} cannot be read: {error}") from None
-
-
-_PIECES = re.compile(
-    r"(?P<quoted>`[^`]*`|'[^']*'|\"[^\"]*\")"
-    r"|(?P<number>(?<![\w.])\d+\.?\d*(?:[eE][+-]?\d+)?)"
-    r"|(?P<name>[A-Za-z_.][\w.]*)(?P<call>\s*\()?"
-    r"|(?P<operator>\^|%%|%/%|&&|\|\||!(?!=))"
-)
-_OPERATORS = {"^": "**", "%%": "%", "%/%": "//", "&&": "&", "||": "|", "!": "~"}
-
-
-_SHORT = ("T", "F")
-_NAMED_ARGUMENT = re.compile(r"(?<![=<>!])=\s*$")
-
-
-def python_code(code: str, columns: Collection[str] | None = None) -> str:
-    """R code, as it stands inside a function call, as Python code.
-
-    Parameters
-    ----------
-    code : str
-    columns : collection of str, optional
-        Of the data, where they are known. ``T`` and ``F`` are R's constants as values of named
-        arguments, and elsewhere if the columns are known and none is called so.
-
-    Examples
-    --------
-    >>> python_code("total.fruits^2 > 4 & ok == TRUE")
-    '`total.fruits`**2 > 4 & ok == True'
-    >>> python_code("poly(T, 2, raw = T)")
-    'poly(T, 2, raw = True)'
-    """
-
-    def constant(name: str, start: int) -> bool:
-        if name not in _SHORT:
-            return name in _CONSTANTS
-        if columns is not None and name not in columns:
-            return True
-        return _NAMED_ARGUMENT.search(code[:start]) is not None
-
-    def piece(match: re.Match[str]) -> str:
-        name = match["name"]
-        if match["operator"]:
-            return _OPERATORS[match["operator"]]
-        if not name:
-            return match[0]
-        if match["call"]:
-            known = _FUNCTIONS.get(name)
-            return f"{known or _dots_to_underscores(name)}("
-        if constant(name, match.start()):
-            return _CONSTANTS[name]
-        if "." in name and name.split(".")[0] not in _ATTRIBUTES_OF:
-            return f"`{name}`"
-        return name
-
-    return _PIECES.sub(piece, code)
-
-
-def _dots_to_underscores(name: str) -> str:
-    return name if name.split(".", maxsplit=1)[0] in _ATTRIBUTES_OF else name.replace(".", "_")
 
 
 def _check_terms(expression: Expression, source: str) -> None:

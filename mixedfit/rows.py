@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mixedfit.arrays import Array, IntArray
 from mixedfit.errors import DataError, MixedfitError
-from mixedfit.formula import Expression, parse_expression, python_code
+from mixedfit.formula import Expression, parse_expression
 from mixedfit.frames import (
     Column,
     Frame,
@@ -24,6 +24,7 @@ from mixedfit.frames import (
     read_frame,
 )
 from mixedfit.matrices import evaluate, variables
+from mixedfit.r_code import python_code
 
 __all__ = ["NaAction", "RowOptions", "UsedRows", "use_rows"]
 

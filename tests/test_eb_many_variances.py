@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -177,6 +177,7 @@ def test_bad_effects_have_one_clear_error():
         mf.eb.moderated_t([1.0, 2.0], 0.5, [1.0, 2.0], 4, proportion=0.0)
 
 
+@settings(deadline=None)
 @given(st.floats(0.01, 100.0))
 def test_units_of_measurement_do_not_matter(factor):
     s2 = np.array([0.4, 1.1, 0.2, 2.9, 0.7, 0.1, 0.3])

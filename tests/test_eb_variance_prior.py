@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special
 
@@ -26,6 +26,7 @@ def test_standard_errors_of_the_prior_match_simulation():
     np.testing.assert_allclose(np.std(found, axis=0), np.median(stated, axis=0), rtol=0.2)
 
 
+@settings(deadline=None)
 @given(st.floats(1e-9, 1e9))
 def test_trigamma_is_inverted(y):
     assert special.polygamma(1, inverse_trigamma(y)) == pytest.approx(y, rel=1e-6)

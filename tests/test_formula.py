@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 
 from mixedfit.errors import FormulaError
-from mixedfit.formula import Expression, parse, parse_expression, python_code, with_contrasts
+from mixedfit.formula import Expression, parse, parse_expression, with_contrasts
 
 # text: fixed part as formulaic gets it, labels of the random terms
 FORMULAS = {
@@ -147,24 +147,6 @@ def test_formulas_are_strings():
         parse(pd.DataFrame())
 
 
-@pytest.mark.parametrize(
-    ("r", "python"),
-    [
-        ("x^2", "x**2"),
-        ("a.b + a.c", "`a.b` + `a.c`"),
-        ("x == TRUE & !z", "x == True & ~z"),
-        ("x != 2", "x != 2"),
-        ("as.numeric(f)", "as_numeric(f)"),
-        ("np.log(x) * 1.5e-3", "np.log(x) * 1.5e-3"),
-        ("x %% 2 || y", "x % 2 | y"),
-        ("'a.b' == f", "'a.b' == f"),
-        ("C(f, contr.helmert)", "C(f, contr.helmert)"),
-    ],
-)
-def test_r_code_as_python(r, python):
-    assert python_code(r) == python
-
-
 def test_contrasts_are_written_into_the_terms_that_use_a_factor():
     coded = with_contrasts(parse_expression("f * x + g"), {"f": "contr.sum"})
     assert coded.text == "C(f, contr.sum) * x + g"
@@ -177,18 +159,3 @@ def test_quoted_names_stay_quoted_where_columns_are_uncorrelated():
     effects = parse("y ~ 1 + (`a b` + x.y || g)").random
     assert [effect.label for effect in effects] == ["(1 | g)", "(0 + `a b` | g)", "(0 + x.y | g)"]
     assert [effect.columns.text for effect in effects[1:]] == ["0 + `a b`", "0 + x.y"]
-
-
-@pytest.mark.parametrize(
-    ("code", "columns", "expected"),
-    [
-        ("I(T * x)", None, "I(T * x)"),
-        ("poly(T, 2, raw=T)", None, "poly(T, 2, raw=True)"),
-        ("T == T", None, "T == T"),
-        ("flag == T & F", ["flag"], "flag == True & False"),
-        ("T > 2", ["T"], "T > 2"),
-        ("f(a = F)", ["F"], "f(a = False)"),
-    ],
-)
-def test_columns_named_as_rs_shorthand_for_truth(code, columns, expected):
-    assert python_code(code, columns) == expected

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixedfit.covariance import AR1, Unstructured
@@ -16,6 +16,7 @@ def chart(k: int, seed: int = 0) -> tuple[CholeskyChart, np.ndarray]:
     return made, made.of_root(root)
 
 
+@settings(deadline=None)
 @given(st.integers(2, 5), st.integers(0, 50))
 def test_state_of_a_root(k: int, seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -1,5 +1,5 @@
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixedfit.hypotheses import marginal, sequential, type_1, type_2, type_3
@@ -37,6 +37,7 @@ def test_type_3_of_a_full_two_way_table():
     np.testing.assert_allclose(L_ab, np.eye(6)[4:], atol=1e-10)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 5), min_size=6, max_size=6))
 def test_type_3_does_not_depend_on_how_many_rows_each_cell_has(counts):
     cells = [cell for cell, count in zip(CELLS, counts, strict=True) for _ in range(count)]
