@@ -1,6 +1,11 @@
 """Mixed models and empirical Bayes."""
 
-from mixedfit import datasets, eb
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from mixedfit import datasets
 from mixedfit.compare import anova, bootstrap_test
 from mixedfit.correlation import CorAR1, CorARMA, CorCAR1, CorCompSymm, CorSymm
 from mixedfit.correlation_spatial import CorExp, CorGaus, CorLin, CorRatio, CorSpher
@@ -19,6 +24,9 @@ from mixedfit.variance_function import (
     VarIdent,
     VarPower,
 )
+
+if TYPE_CHECKING:
+    from mixedfit import eb
 
 __all__ = [
     "Control",
@@ -60,3 +68,13 @@ __all__ = [
     "lmer",
     "stack_responses",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "eb":  # with the special functions it needs, slow to import
+        return importlib.import_module("mixedfit.eb")
+    raise AttributeError(f"module 'mixedfit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -12,7 +12,6 @@ from typing import Literal, get_args
 
 import numpy as np
 import scipy
-from scipy import special
 
 from mixedfit.arrays import Array, BoolArray
 from mixedfit.errors import ModelError
@@ -224,7 +223,7 @@ class _LargestT:
         if r == 1:
             return cls(np.abs(B).max(keepdims=True).ravel(), np.ones(1), 1)
         uniform = scipy.stats.qmc.Sobol(r, seed=0).random_base2(_DIRECTIONS)
-        z = special.ndtri(np.clip(uniform, 1e-12, 1.0 - 1e-12))
+        z = scipy.special.ndtri(np.clip(uniform, 1e-12, 1.0 - 1e-12))
         length = np.sqrt(np.einsum("ir,ir->i", z, z))
         reach = np.sort(np.abs(z @ B.T).max(axis=1) / length)
         body = reach[:-_TOP].reshape(-1, _TOP // 8)

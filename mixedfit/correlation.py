@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from scipy.special import logit
+import scipy
 
 from mixedfit.arrays import Array, IntArray
 from mixedfit.correlation_kernels import Blocks, Chain, Exchangeable, by_group
@@ -112,7 +112,7 @@ class CorCAR1(CorStructure):
         kernel = _chain(times, classes, False, "Phi")
         lags = kernel.lag[np.isfinite(kernel.lag)]
         if self.value is not None:
-            start = logit(self._values[0])
+            start = scipy.special.logit(self._values[0])
         else:
             start = _logit_of_decay(-np.log(0.2) / float(np.median(lags)))
         if not len(lags):  # held, and every group has one row

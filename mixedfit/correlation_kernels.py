@@ -15,8 +15,8 @@ from functools import cached_property
 from typing import ClassVar, Protocol
 
 import numpy as np
+import scipy
 from scipy.linalg.lapack import dtbtrs, dtrtri
-from scipy.special import expit
 
 from mixedfit.arrays import Array, IntArray
 
@@ -112,7 +112,7 @@ class Chain:
 
     def natural(self, delta: Array) -> tuple[list[str], Array]:
         """The correlation one unit of time apart."""
-        return [self.name], np.tanh(0.5 * delta) if self.signed else expit(delta)
+        return [self.name], np.tanh(0.5 * delta) if self.signed else scipy.special.expit(delta)
 
     def at(self, delta: Array) -> ChainAt:
         """The correlation matrix at a coordinate, shape (1,)."""
@@ -128,7 +128,7 @@ class Chain:
         else:
             log_size = -float(np.logaddexp(0.0, -d))
             phi[inner] = np.exp(lag[inner] * log_size)
-            dphi[inner] = lag[inner] * phi[inner] * expit(-d)
+            dphi[inner] = lag[inner] * phi[inner] * scipy.special.expit(-d)
         slack[inner] = -np.expm1(2.0 * lag[inner] * log_size)
         if not (slack > 0.0).all():
             raise np.linalg.LinAlgError("the autocorrelation is 1")
@@ -270,16 +270,18 @@ class Exchangeable:
 
     def rho(self, delta: Array) -> tuple[float, float]:
         """The correlation and its derivative."""
-        share = float(expit(delta[0]))
+        share = float(scipy.special.expit(delta[0]))
         width = 1.0 - self.lowest
-        return self.lowest + width * share, width * share * float(expit(-delta[0]))
+        return self.lowest + width * share, width * share * float(scipy.special.expit(-delta[0]))
 
     def at(self, delta: Array) -> ExchangeableAt:
         """The correlation matrix at a coordinate, shape (1,)."""
         rho, drho = self.rho(delta)
-        inside = (1.0 - self.lowest) * float(expit(-delta[0]))  # 1 - rho, without cancellation
+        inside = (1.0 - self.lowest) * float(
+            scipy.special.expit(-delta[0])
+        )  # 1 - rho, without cancellation
         between = np.where(self.sizes == self.sizes.max(), 0.0, 1.0 + (self.sizes - 1.0) * rho)
-        exact = (self.sizes - 1.0) * (1.0 - self.lowest) * float(expit(delta[0]))
+        exact = (self.sizes - 1.0) * (1.0 - self.lowest) * float(scipy.special.expit(delta[0]))
         between = np.where(between == 0.0, exact if self.sizes.max() > 1.0 else 1.0, between)
         if inside <= 0.0 or not (between > 0.0).all():
             raise np.linalg.LinAlgError("the correlation is at its limit")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, TypeAlias
 
 import numpy as np
-from scipy.special import logit
+import scipy
 
 from mixedfit.arrays import Array, IntArray
 from mixedfit.correlation_kernels import Batch, Blocks, Table
@@ -132,7 +132,7 @@ class _Spatial(CorStructure):
         stretch = np.log(ranges - shift)[:, None]
         if not self.nugget:
             return stretch
-        nuggets = logit([0.1, 0.3])[:, None]
+        nuggets = scipy.special.logit([0.1, 0.3])[:, None]
         return np.hstack([np.repeat(stretch, 2, axis=0), np.tile(nuggets, (self._n_ranges, 1))])
 
     def _start(self, nearest: float, typical: float) -> tuple[Array, float]:
@@ -147,7 +147,7 @@ class _Spatial(CorStructure):
                 reach = 1.1 * nearest
         start = [np.log(reach - shift)]
         if self.nugget:
-            start.append(logit(values[1] if len(values) > 1 else 0.1))
+            start.append(scipy.special.logit(values[1] if len(values) > 1 else 0.1))
         return np.array(start), shift
 
 

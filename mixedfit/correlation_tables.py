@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
-from scipy.special import expit
+import scipy
 
 from mixedfit.arrays import Array
 
@@ -173,8 +173,8 @@ class GeneralTable:
 
     def _factor(self, delta: Array) -> tuple[Array, Array]:
         M, r = self.order, len(delta)
-        angle = np.pi * expit(delta)
-        slope = np.pi * expit(delta) * expit(-delta)
+        angle = np.pi * scipy.special.expit(delta)
+        slope = np.pi * scipy.special.expit(delta) * scipy.special.expit(-delta)
         L, dL = np.zeros((M, M)), np.zeros((r, M, M))
         L[0, 0] = 1.0
         start = 0
@@ -285,7 +285,7 @@ class SpatialTable:
         reach = self.shift + np.exp(delta[:1])
         if not self.nugget:
             return ["range"], reach
-        return ["range", "nugget"], np.append(reach, expit(delta[1]))
+        return ["range", "nugget"], np.append(reach, scipy.special.expit(delta[1]))
 
     def __call__(self, delta: Array) -> tuple[Array, Array]:
         """Entries, (T,), and derivatives, (r, T)."""
@@ -293,10 +293,10 @@ class SpatialTable:
         reach = self.shift + stretch
         u = self.distances / reach
         f, slope = self.decay(u)
-        keep = float(expit(-delta[1])) if self.nugget else 1.0
+        keep = float(scipy.special.expit(-delta[1])) if self.nugget else 1.0
         values = np.concatenate([[1.0], keep * f])
         derivatives = np.zeros((len(delta), len(values)))
         derivatives[0, 1:] = -keep * slope * u * (stretch / reach)
         if self.nugget:
-            derivatives[1, 1:] = -keep * float(expit(delta[1])) * f
+            derivatives[1, 1:] = -keep * float(scipy.special.expit(delta[1])) * f
         return values, derivatives

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtri
+import scipy
 
 from mixedfit.arrays import Array
 from mixedfit.correlation_kernels import Blocks
@@ -53,7 +53,7 @@ def residual_intervals(fit: Fit, level: float = 0.95) -> pd.DataFrame:
     if residual is None or not residual.n_params:
         return pd.DataFrame({"lower": [], "upper": []}, dtype=float)
     delta, covariance = fit.optimum.delta, delta_covariance(fit)
-    quantile = float(ndtri(0.5 + 0.5 * level))
+    quantile = float(scipy.special.ndtri(0.5 + 0.5 * level))
     half = quantile * np.sqrt(np.maximum(covariance.diagonal(), 0.0))
     names, _ = residual.describe(delta)
     free = len(names) - residual.n_params

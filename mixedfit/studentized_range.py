@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import numpy as np
 import scipy
-from scipy import special
 
 from mixedfit.arrays import Array
 
@@ -72,9 +71,9 @@ def _normal_tail(r: Array, k: int) -> Array:
     for start in range(0, len(flat), step):
         w = flat[start : start + step, None]
         z = 0.5 * w + around
-        below = special.log_ndtr(z)
+        below = scipy.special.log_ndtr(z)
         with np.errstate(divide="ignore"):  # a range of nothing is exceeded for sure
-            beyond = np.minimum(np.exp(special.log_ndtr(z - w) - below), 1.0)
+            beyond = np.minimum(np.exp(scipy.special.log_ndtr(z - w) - below), 1.0)
             share = -np.expm1((k - 1) * np.log1p(-beyond))
         density = np.exp((k - 1) * below - 0.5 * z * z)
         out[start : start + step] = np.sum(density * share, axis=1)
@@ -95,7 +94,7 @@ def _mixed_tail(q: Array, k: int, df: Array) -> Array:
     nodes = int(np.ceil(np.max((high - low) / finest))) + 1
     u = low[:, None] + (high - low)[:, None] * np.linspace(0.0, 1.0, nodes)
     half = 0.5 * df
-    constant = np.log(2.0) + half * np.log(half) - half - special.gammaln(half)
+    constant = np.log(2.0) + half * np.log(half) - half - scipy.special.gammaln(half)
     log_density = constant[:, None] + half[:, None] * (2.0 * u - np.expm1(2.0 * u))
     tail = _normal_tail(q[:, None] * np.exp(u), k)
     return np.asarray(np.sum(np.exp(log_density) * tail, axis=1) * (high - low) / (nodes - 1))

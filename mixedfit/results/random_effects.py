@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -10,11 +10,12 @@ import pandas as pd
 from mixedfit import grouping_levels, report
 from mixedfit.arrays import Array
 from mixedfit.classical_anova import ClassicalAnova, classical_anova
-from mixedfit.eb.from_fit import shrink_fit
-from mixedfit.eb.shrinkage import Shrinkage
 from mixedfit.marginal import residual_sd
 from mixedfit.results.fitted import FittedModel
 from mixedfit.varcorr import VarCorr, factor_columns, variance_components
+
+if TYPE_CHECKING:
+    from mixedfit.eb.shrinkage import Shrinkage
 
 __all__ = ["RandomEffects"]
 
@@ -164,6 +165,8 @@ class RandomEffects(FittedModel):
         >>> table[["label", "estimate", "weight", "mean"]].head(2).round(3).values.tolist()
         [['A', 1505.0, 0.783, 1509.893], ['B', 1528.0, 0.783, 1527.891]]
         """
+        from mixedfit.eb.from_fit import shrink_fit  # noqa: PLC0415  slow to import
+
         return shrink_fit(self.fit, group, term, level)
 
     def rank(
