@@ -205,8 +205,10 @@ def independent_columns(X: Array, tolerance: float = 1e-7) -> IntArray:
     array of int, increasing
     """
     p = X.shape[1]
+    if not p:
+        return np.arange(0)
     length = np.sqrt(np.einsum("ij,ij->j", X, X))
-    if length.min(initial=np.inf) > 0.0:
+    if length.min() > 0.0:
         correlation = (X.T @ X) / (length * length[:, None])
         factor, info = lapack.dpotrf(correlation, lower=1, clean=0)
         if not info and factor.diagonal().min() > 1e-3:  # far from aliased: no need for QR

@@ -219,3 +219,10 @@ def test_samples_without_a_stratum_count_as_failed() -> None:
     boot = fit.bootstrap(20, seed=1, kind="case")
     lacking = boot.replicates.isna().all(axis=1).sum()
     assert 0 < lacking == boot.failed < 20
+
+
+def test_cases_are_drawn_of_models_without_fixed_effects() -> None:
+    fit = mf.lmer("Yield ~ 0 + (1 | Batch)", mf.datasets.load("dyestuff"))
+    boot = fit.bootstrap(8, seed=1, kind="case")
+    assert boot.replicates.shape == (8, 2)
+    assert boot.replicates.notna().all(axis=None)

@@ -74,3 +74,7 @@ def test_independent_columns_keep_the_first_of_each_aliased_set():
 def test_more_columns_than_rows():
     X = np.random.default_rng(4).standard_normal((3, 5))
     assert linalg.independent_columns(X).tolist() == [0, 1, 2]
+
+
+def test_no_columns_at_all_are_independent():
+    assert linalg.independent_columns(np.zeros((4, 0))).tolist() == []
