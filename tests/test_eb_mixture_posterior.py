@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
+import mixedfit as mf
 from mixedfit.eb import mixture_posterior
 from mixedfit.eb.mixture_posterior import MixtureModel, summarise_pieces
 from mixedfit.eb.prior_mixtures import LaplaceMixture, NormalMixture, UniformMixture
@@ -165,3 +166,10 @@ def test_pieces_asked_for_are_those_of_the_slice():
     assert asked[0][0] == 0
     assert asked[-1][1] >= 5
     np.testing.assert_allclose(columns["mean"], 0.5 + pieces.moments[0])
+
+
+@pytest.mark.parametrize("prior", ["npmle", "scale-mixture", "unimodal"])
+def test_new_units_of_a_prior_at_one_point_are_there(prior):
+    result = mf.eb.normal_means(np.zeros(12), 0.5, prior=prior)
+    row = result.predict().iloc[0]
+    np.testing.assert_allclose(row[["prediction_lower", "prediction_upper"]], 0.0, atol=1e-6)

@@ -69,3 +69,10 @@ def test_sensitivity_to_the_hyperprior_is_tabulated():
     assert table.loc["half-normal", "tau_upper"] < table.loc["flat", "tau_upper"]
     narrow = mf.eb.normal_means(SCHOOLS, ERRORS, uncertainty=mf.eb.Integrate("half-normal", 1.0))
     assert narrow.prior_sensitivity()["tau"].iloc[3] < 1.5
+
+
+def test_units_that_are_all_equal_can_be_drawn_whatever_the_test():
+    # Knapp and Hartung's factor is zero: the mean is known exactly.
+    result = mf.eb.normal_means(np.full(6, 2.0), 0.7, test="knapp-hartung")
+    np.testing.assert_allclose(result.sample(4, seed=1), 2.0)
+    np.testing.assert_allclose(result.rank(n=4000)["expected_rank"], 3.5, atol=0.2)

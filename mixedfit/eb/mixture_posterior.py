@@ -160,8 +160,10 @@ def _prior_quantiles(prior: MixturePrior, level: float) -> tuple[float, float]:
         x = prior.scale * np.log(side / tail) if side > tail else 0.0
         return -x, x
     sizes = prior.sds if isinstance(prior, NormalMixture) else np.zeros(1)
-    reach = np.max(np.abs(np.concatenate([sizes, *_ends(prior)])))
-    vague = np.array([1e6 * max(float(reach), 1e-300)])
+    reach = float(np.max(np.abs(np.concatenate([sizes, *_ends(prior)]))))
+    if not reach:  # all of it at the centre
+        return 0.0, 0.0
+    vague = np.array([1e6 * reach])
     pieces, _ = prior.posterior(np.zeros(1), vague)
     low, high = (float(pieces.quantile(p)[0]) for p in (0.5 - 0.5 * level, 0.5 + 0.5 * level))
     return low, high

@@ -402,7 +402,7 @@ class NormalModel(Behaviour):
                 factor = 1.0
             values, place = np.unique(tau2, return_inverse=True)
             solved, inverse = self._solved(values)
-            roots = np.linalg.cholesky(factor * inverse)
+            roots = np.sqrt(factor) * np.linalg.cholesky(inverse)
             noise = rng.standard_normal((n, p))
             c = solved[place] + np.einsum("npq,nq->np", roots[place], noise)
         out = rng.standard_normal((n, J))
