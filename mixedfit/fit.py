@@ -19,9 +19,9 @@ from mixedfit.estimate import Estimate
 from mixedfit.identify import check_identified
 from mixedfit.kinks import rest_at_kink
 from mixedfit.likelihood import Evaluation, Likelihood, Method, States
-from mixedfit.optimize import Control, Minimum, minimise
+from mixedfit.optimize import Control, Minimum
 from mixedfit.residual import Whitening
-from mixedfit.residual_likelihood import ResidualEvaluation, ResidualLikelihood, SearchPoint
+from mixedfit.residual_likelihood import ResidualEvaluation, ResidualLikelihood, minimum_near
 from mixedfit.threads import one_thread
 from mixedfit.working import WorkingRows
 
@@ -258,10 +258,7 @@ def _minimised(
 ) -> Minimum[Evaluation]:
     """Search from a point; few residual parameters make the Hessian worth its differences."""
     few = 0 < len(point.delta) <= _FEW
-    if isinstance(point, ResidualEvaluation) and point.problem.residual.variance is not None:
-        found = minimise(SearchPoint(point), control, radius, exact_when_slow=few)
-        return Minimum(found.point.evaluation, found.decrement, found.nfev, found.converged)
-    return minimise(point, control, radius, exact_when_slow=few)
+    return minimum_near(point, control, radius, exact_when_slow=few)
 
 
 def _looked_elsewhere(

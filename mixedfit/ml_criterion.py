@@ -17,8 +17,8 @@ import numpy as np
 from mixedfit.arrays import Array
 from mixedfit.covariance import Structure
 from mixedfit.likelihood import Evaluation, Likelihood, Remainder, States
-from mixedfit.optimize import Minimum, minimise
-from mixedfit.residual_likelihood import ResidualEvaluation, ResidualLikelihood, SearchPoint
+from mixedfit.optimize import Minimum
+from mixedfit.residual_likelihood import ResidualEvaluation, ResidualLikelihood, minimum_near
 
 __all__ = ["MLCriterion", "RemainderOf", "minimum_from"]
 
@@ -123,11 +123,5 @@ class MLCriterion:
 
 
 def minimum_from(point: Evaluation) -> Minimum[Evaluation]:
-    """Search for the minimum near a point.
-
-    Variance functions move sigma, and G relative to it: there the search takes G along.
-    """
-    if isinstance(point, ResidualEvaluation) and point.problem.residual.variance is not None:
-        found = minimise(SearchPoint(point), exact_when_slow=True)
-        return Minimum(found.point.evaluation, found.decrement, found.nfev, found.converged)
-    return minimise(point, exact_when_slow=len(point.delta) > 0)
+    """Search for the minimum near a point."""
+    return minimum_near(point, exact_when_slow=len(point.delta) > 0)

@@ -23,11 +23,12 @@ from mixedfit.covariance import Structure, joined_room
 from mixedfit.errors import ModelError
 from mixedfit.layout import Layout
 from mixedfit.likelihood import Evaluation, Likelihood, Method, States
+from mixedfit.optimize import Control, Minimum, minimise
 from mixedfit.residual import ResidualStructure
 from mixedfit.whitened import WhitenedProducts, WhitenedRows
 from mixedfit.working import WorkingRows
 
-__all__ = ["ResidualEvaluation", "ResidualLikelihood", "SearchPoint"]
+__all__ = ["ResidualEvaluation", "ResidualLikelihood", "SearchPoint", "minimum_near"]
 
 # Step of the central differences of the gradient, in a coordinate of delta.
 _STEP = 1e-4
@@ -414,3 +415,19 @@ class SearchPoint:
             raise ModelError("the variances of the residuals are not finite")
         states = point.moved_states(self._units * step[:r])
         return SearchPoint(point.problem.at(point.scaled_states(states, change), delta))
+
+
+def minimum_near(
+    point: Evaluation,
+    control: Control | None = None,
+    radius: float | None = None,
+    exact_when_slow: bool = False,
+) -> Minimum[Evaluation]:
+    """Search for the minimum near a point, as `minimise` does.
+
+    Variance functions move sigma, and G relative to it: there the search takes G along.
+    """
+    if isinstance(point, ResidualEvaluation) and point.problem.residual.variance is not None:
+        found = minimise(SearchPoint(point), control, radius, exact_when_slow)
+        return Minimum(found.point.evaluation, found.decrement, found.nfev, found.converged)
+    return minimise(point, control, radius, exact_when_slow)
