@@ -294,8 +294,7 @@ def _residual_names(design: Design) -> list[str]:
     """A name for each coordinate of the residual structure; what is held fixed has none."""
     if design.residual is None:
         return []
-    names, _ = design.residual.describe(design.residual.start)
-    return names[len(names) - design.residual.n_params :]
+    return design.residual.free_parameters(design.residual.start)[0]
 
 
 def _settled(

@@ -265,6 +265,12 @@ class ResidualStructure:
             values.append(value)
         return names, np.concatenate(values)
 
+    def free_parameters(self, delta: Array) -> tuple[list[str], Array]:
+        """Those of `describe` that are not held fixed: one a coordinate."""
+        names, values = self.describe(delta)
+        held = len(names) - self.n_params
+        return names[held:], values[held:]
+
     @property
     def groups(self) -> Classes | None:
         """Groups of rows that may be correlated; None where no rows are."""

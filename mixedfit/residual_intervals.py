@@ -55,12 +55,8 @@ def residual_intervals(fit: Fit, level: float = 0.95) -> pd.DataFrame:
     delta, covariance = fit.optimum.delta, delta_covariance(fit)
     quantile = float(scipy.special.ndtri(0.5 + 0.5 * level))
     half = quantile * np.sqrt(np.maximum(covariance.diagonal(), 0.0))
-    names, _ = residual.describe(delta)
-    free = len(names) - residual.n_params
     with np.errstate(over="ignore"):  # a range may reach to infinity
-        ends = np.stack(
-            [residual.describe(delta + sign * half)[1][free:] for sign in (-1.0, 1.0)], axis=1
-        )
+        ends = np.stack([residual_values(fit, delta + sign * half) for sign in (-1.0, 1.0)], axis=1)
     slopes = residual_slopes(fit, delta)
     shared = ~np.array(own_coordinates(fit))
     se = np.sqrt(np.einsum("ir,rs,is->i", slopes, covariance, slopes))
@@ -71,7 +67,8 @@ def residual_intervals(fit: Fit, level: float = 0.95) -> pd.DataFrame:
     if general is not None:
         k = len(general.pairs)
         ends[:k] = _by_fisher(general, delta[:k], covariance[:k, :k], quantile)
-    return pd.DataFrame(ends, index=pd.Index(names[free:]), columns=["lower", "upper"])
+    names, _ = residual.free_parameters(delta)
+    return pd.DataFrame(ends, index=pd.Index(names), columns=["lower", "upper"])
 
 
 def _general(residual: ResidualStructure) -> GeneralTable | None:

@@ -25,10 +25,9 @@ def residual_values(fit: Fit, delta: Array | None = None) -> Array:
         Where; by default the estimates.
     """
     residual = fit.design.residual
-    if residual is None or not residual.n_params:
+    if residual is None:
         return np.zeros(0)
-    values = residual.describe(fit.optimum.delta if delta is None else delta)[1]
-    return np.asarray(values[len(values) - residual.n_params :])
+    return residual.free_parameters(fit.optimum.delta if delta is None else delta)[1]
 
 
 def residual_slopes(fit: Fit, delta: Array) -> Array:

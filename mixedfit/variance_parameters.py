@@ -80,18 +80,11 @@ def variance_parameters(fit: Fit) -> tuple[VarianceParameter, ...]:
             if len(columns) in shared:
                 names = f"{term.names[0]}..{term.names[-1]}"
             out.append(VarianceParameter(f"{kind}[{group}, {names}]", kind, t, columns))
-    for i, name in enumerate(_residual_names(fit)):
+    residual = fit.design.residual
+    free = [] if residual is None else residual.free_parameters(residual.start)[0]
+    for i, name in enumerate(free):
         out.append(VarianceParameter(f"residual[{name}]", "residual", -1, (i,)))
     return (*out, VarianceParameter("sigma", "sigma"))
-
-
-def _residual_names(fit: Fit) -> list[str]:
-    """Names of the residual structure's free parameters."""
-    residual = fit.design.residual
-    if residual is None or not residual.n_params:
-        return []
-    names, _ = residual.describe(residual.start)
-    return list(names[len(names) - residual.n_params :])
 
 
 def _independent(structure: Structure) -> tuple[list[tuple[int, ...]], set[int]]:
