@@ -450,8 +450,7 @@ class CountBehaviour(Behaviour):
         for prior in _HYPERPRIORS:
             integrated = replace(self, how=Integrate(prior, given))
             nodes = Nodes(units.spread(integrated.nodes.c)[0], integrated.nodes.weights)
-            tail = 0.5 * (1.0 - level)
-            limits = nodes.quantile(np.array([0.5, tail, 1.0 - tail]))
+            limits = nodes.limits(level)
             scale = (given or 1.0) if prior.startswith("half") else np.nan
             answers.append(Answer(prior, scale, limits, vars(integrated.moments(level))))
         return sensitivity_table("relative_sd", plugin, answers)

@@ -139,6 +139,11 @@ class Nodes:
         cumulative = np.cumsum(self.weights[order]) - 0.5 * self.weights[order]
         return np.interp(probabilities, cumulative, values[order])
 
+    def limits(self, level: float) -> Array:
+        """The median and the ends of an equal-tailed interval, shape (3,)."""
+        tail = 0.5 * (1.0 - level)
+        return self.quantile(np.array([0.5, tail, 1.0 - tail]))
+
 
 def refits(
     refit: Callable[[np.random.Generator], Refit], options: Bootstrap, remedy: str

@@ -440,7 +440,7 @@ class NormalModel(Behaviour):
             options = Integrate(prior, given)
             nodes = self.tau_nodes(options)
             scale = self.hyperprior_scale(options) if prior.startswith("half") else np.nan
-            tau = nodes.quantile(np.array([0.5, *_tails(level)]))
+            tau = nodes.limits(level)
             answers.append(Answer(prior, scale, tau, self._integrated(nodes, level)))
         return sensitivity_table("tau", Answer("plug-in", np.nan, at_estimate, plain), answers)
 
@@ -454,7 +454,7 @@ class NormalModel(Behaviour):
                 "errors allow" + (", and every unit is put at the prior mean." if plugin else ".")
             )
         if isinstance(self.uncertainty, Integrate):
-            tau = self.tau_nodes(self.uncertainty).quantile(np.array([0.5, *_tails(level)]))
+            tau = self.tau_nodes(self.uncertainty).limits(level)
             out.append(
                 f"Posterior of tau under the {self.uncertainty.prior} prior: median {tau[0]:.4g}, "
                 f"{100 * level:g}% interval {tau[1]:.4g} to {tau[2]:.4g}."

@@ -279,9 +279,7 @@ def _sensitivity(fit: PriorFit, plain: MixtureModel, level: float) -> pd.DataFra
     for prior in _HYPERPRIORS:
         model = averaged(fit, plain, Integrate(prior))
         assert isinstance(model, AveragedModel)
-        tail = 0.5 * (1.0 - level)
-        nodes = Nodes(model.scales, model.weights)
-        limits = nodes.quantile(np.array([0.5, tail, 1.0 - tail]))
+        limits = Nodes(model.scales, model.weights).limits(level)
         scale = fit.likelihood.scale if prior.startswith("half") else np.nan
         answers.append(Answer(prior, scale, limits, model.posterior(level)))
     return sensitivity_table("tau", plugin, answers)
