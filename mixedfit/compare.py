@@ -10,7 +10,6 @@ from mixedfit.bootstrap_comparison import BootstrapTest, bootstrap_test_of
 from mixedfit.errors import MixedfitError
 from mixedfit.likelihood_ratio import likelihood_ratio_table
 from mixedfit.noted import NotedFrame
-from mixedfit.report import residual_parts
 from mixedfit.results import MixedResults
 
 __all__ = ["anova", "bootstrap_test"]
@@ -76,7 +75,7 @@ def _check_fits(caller: str, fits: Sequence[MixedResults]) -> None:
 
 def _names(fits: Sequence[MixedResults]) -> list[str]:
     """The formulas, with the residual structures where they differ."""
-    parts = [residual_parts(fit.fit) for fit in fits]
+    parts = [fit.fit.design.residual_spec.parts for fit in fits]
     if all(own == parts[0] for own in parts):
         return [fit.formula for fit in fits]
     return [", ".join([fit.formula, *own]) for fit, own in zip(fits, parts, strict=True)]

@@ -26,7 +26,6 @@ __all__ = [
     "augment",
     "glance",
     "residual_parameters",
-    "residual_parts",
     "singular_text",
     "summarise",
     "tidy",
@@ -87,11 +86,6 @@ def residual_parameters(fit: Fit) -> pd.Series:
     return pd.Series(values, index=pd.Index(names, dtype=object), name="residual_params")
 
 
-def residual_parts(fit: Fit) -> list[str]:
-    """The correlation structure and the variance function as they were written."""
-    return fit.design.residual_spec.parts
-
-
 def _residual_structure(fit: Fit) -> Table:
     parameters = residual_parameters(fit)
     columns = [
@@ -99,7 +93,7 @@ def _residual_structure(fit: Fit) -> Table:
         TableColumn("Parameter", list(parameters.index), "left"),
         TableColumn("Estimate", format_numbers(parameters.to_numpy())),
     ]
-    notes = [*residual_parts(fit), *_reference_stratum(fit, list(parameters.index))]
+    notes = [*fit.design.residual_spec.parts, *_reference_stratum(fit, list(parameters.index))]
     return Table("Residual correlation and variance", columns, notes)
 
 

@@ -67,7 +67,7 @@ class MixedResults(FixedEffects, Means, RandomEffects, Uncertainty, Rows, Checks
 
     def __repr__(self) -> str:
         groups = "".join(f", {name} {count}" for name, count in self.ngroups.items())
-        residuals = "".join(f", {part}" for part in report.residual_parts(self.fit))
+        residuals = "".join(f", {part}" for part in self.fit.design.residual_spec.parts)
         return (
             f"<MixedResults {self.formula!r} {self.method}, n={self.nobs}{groups}{residuals}, "
             f"llf={self.llf:.4f}, {self.status}>"
