@@ -277,9 +277,8 @@ class Exchangeable:
     def at(self, delta: Array) -> ExchangeableAt:
         """The correlation matrix at a coordinate, shape (1,)."""
         rho, drho = self.rho(delta)
-        inside = (1.0 - self.lowest) * float(
-            scipy.special.expit(-delta[0])
-        )  # 1 - rho, without cancellation
+        # 1 - rho, without cancellation.
+        inside = (1.0 - self.lowest) * float(scipy.special.expit(-delta[0]))
         between = np.where(self.sizes == self.sizes.max(), 0.0, 1.0 + (self.sizes - 1.0) * rho)
         exact = (self.sizes - 1.0) * (1.0 - self.lowest) * float(scipy.special.expit(delta[0]))
         between = np.where(between == 0.0, exact if self.sizes.max() > 1.0 else 1.0, between)

@@ -320,18 +320,22 @@ def containment(fit: Fit) -> Containment:
 
 def _containment(fit: Fit) -> FixedInference:
     rule = containment(fit)
+    notes, inflation = [], 1.0
+    if fit.verb == "lme" and fit.method == "ML":
+        # Tests of nlme's summary and anova count the fixed effects in sigma; intervals() does not.
+        notes.append(
+            "Standard errors allow for the fixed effects in sigma: its square times n / (n - p)."
+        )
+        inflation = fit.n / (fit.n - fit.p)
     exhausted = ", ".join(fit.design.names[np.isnan(rule.of_columns)])
-    note = (
-        f"No degrees of freedom are left for {exhausted}: there are as many coefficients as levels "
-        "to tell them by."
-    )
+    if exhausted:
+        notes.append(
+            f"No degrees of freedom are left for {exhausted}: there are as many coefficients as "
+            "levels to tell them by."
+        )
     denominator = _Contained(rule.of_columns, rule.of_means)
-    made = _made(fit, "containment", denominator, note if exhausted else "")
-    if fit.verb != "lme" or fit.method != "ML":
-        return made
-    # The tests of nlme's summary and anova count the fixed effects in sigma; intervals() does not.
-    note = "Standard errors allow for the fixed effects in sigma: its square times n / (n - p)."
-    return replace(made, note=f"{note} {made.note}".strip(), inflation=fit.n / (fit.n - fit.p))
+    made = _made(fit, "containment", denominator, " ".join(notes))
+    return replace(made, inflation=inflation)
 
 
 def _residual(fit: Fit) -> FixedInference:
